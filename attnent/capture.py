@@ -1,0 +1,305 @@
+"""Watching attention while a model runs, without changing what it computes.
+
+transformers lets an attention function be registered by name. Ours returns the output of transformers' own `sdpa`
+function, bit for bit, and puts the measures of each watched row where the weights would be: a tensor of shape
+(batch, head, query, channel) that transformers then carries out of the model as one of its `attentions`.
+This room knows models only as modules with a `layer_idx`; it knows no tokenizer and no task.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from attnent.entropy import Masses, RowStats, masses, moments, softmax_rows, stats_of_moments
+
+NAME = "attnent"
+MEASURES = RowStats._fields + Masses._fields
+CHANNELS = (*MEASURES, "n_keys", "layer", "kind")
+KINDS = ("self", "sliding", "cross")
+SCORES_AT_ONCE = 2**20  # rows are taken in blocks of about this many scores
+
+# Keywords that models pass along and that do not change the weights beyond what the mask already says.
+_HARMLESS = {
+    "position_ids",
+    "position_embeddings",
+    "cache_position",
+    "past_key_values",
+    "use_cache",
+    "sliding_window",
+    "deterministic",
+    "num_items_in_batch",
+    "output_attentions",
+    "output_hidden_states",
+    "output_router_logits",
+    "return_dict",
+}
+
+
+class CaptureError(RuntimeError):
+    """Attention cannot be captured, or not exactly; the message says what to do."""
+
+
+class LayerStats(NamedTuple):
+    """The measures of one layer in one forward pass, each (batch, head, query); `kind` is one of KINDS."""
+
+    entropy: Float[Tensor, "batch head query"]  # nat
+    varentropy: Float[Tensor, "batch head query"]  # nat^2
+    collision_entropy: Float[Tensor, "batch head query"]  # nat
+    max_weight: Float[Tensor, "batch head query"]
+    sink_mass: Float[Tensor, "batch head query"]
+    prompt_mass: Float[Tensor, "batch head query"]
+    self_mass: Float[Tensor, "batch head query"]
+    previous_mass: Float[Tensor, "batch head query"]
+    n_keys: Int[Tensor, "batch head query"]  # visible keys; padding never counts
+    kind: str
+
+
+@dataclass
+class Watch:
+    """What the attention function must know of the pass it is in; hung on every module that has a layer index."""
+
+    n_rows: int | None = 1  # the last n query rows; None: all of them
+    n_generated: Int[Tensor, "#query"] = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
+
+
+@dataclass
+class Recording:
+    """What `capture` has seen: one dictionary {layer: LayerStats} for each forward pass, in order."""
+
+    passes: list[dict[int, LayerStats]] = field(default_factory=list)
+
+    @property
+    def stats(self) -> dict[int, LayerStats]:
+        """The measures of the latest forward pass, by the model's own layer index."""
+        if not self.passes:
+            raise CaptureError("no forward pass was captured; call the model inside the `with capture(model)` block")
+        return self.passes[-1]
+
+
+@contextmanager
+def capture(model: PreTrainedModel, *, prompt_rows: bool = False) -> Iterator[Recording]:
+    """Record the attention measures of every forward pass made inside the block.
+
+    By default of the last query row only; `prompt_rows=True` takes all rows, in blocks, never a T x T matrix. All keys
+    count as prompt here. The model is restored however the block is left. Raises CaptureError where a model cannot be
+    captured or uses attention that the measures would not describe exactly.
+
+        with capture(model) as recording:
+            model(**inputs)
+        recording.stats[layer].entropy  # (batch, head, query), nat
+    """
+    recording = Recording()
+
+    def ask(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        return args, {**kwargs, "output_attentions": True, "return_dict": True}
+
+    def keep(module: nn.Module, args: tuple, outputs: Any) -> None:
+        recording.passes.append(stats_of_pass(model, outputs.attentions))
+
+    with watching(model, Watch(n_rows=None if prompt_rows else 1)):
+        handles = [model.register_forward_pre_hook(ask, with_kwargs=True), model.register_forward_hook(keep)]
+        try:
+            yield recording
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+@contextmanager
+def watching(model: PreTrainedModel, watch: Watch) -> Iterator[None]:
+    """Switch every attention layer of the model to the capturing function, and back however the block is left."""
+    name = type(model).__name__
+    modules = [module for module in model.modules() if isinstance(getattr(module, "layer_idx", None), int)]
+    if not modules or not model._can_set_attn_implementation():
+        raise CaptureError(
+            f"{name} never calls transformers' attention interface, so nothing can be captured; "
+            "use a model of a family listed in the README"
+        )
+    if any(hasattr(module, "attnent_watch") for module in modules):
+        raise CaptureError(f"this {name} is being captured already; leave that block before entering another")
+    configs = {id(module.config): module.config for module in modules if hasattr(module, "config")}
+    before = [(config, config._attn_implementation) for config in (*configs.values(), model.config)]
+    try:
+        for module in modules:
+            module.attnent_watch = watch
+        for config in configs.values():
+            config._attn_implementation = NAME
+        yield
+    finally:
+        for config, implementation in before:
+            config._attn_implementation = implementation
+        for module in modules:
+            del module.attnent_watch
+
+
+def stats_of_pass(model: PreTrainedModel, attentions: Sequence[Tensor | None] | None) -> dict[int, LayerStats]:
+    """The `attentions` of one forward pass as {layer: LayerStats}."""
+    layers = {}
+    for channels in attentions or ():
+        if channels is None or channels.shape[-1] != len(CHANNELS):
+            continue
+        layer, stats = unpack(channels)
+        if layer in layers:
+            raise CaptureError(
+                f"layer {layer} of {type(model).__name__} attends more than once in a forward pass, "
+                "which attnent cannot record; use another model"
+            )
+        layers[layer] = stats
+    if not layers:
+        raise CaptureError(
+            f"{type(model).__name__} gave back no attention statistics, so nothing can be captured; "
+            "use a model of a family listed in the README"
+        )
+    return layers
+
+
+def unpack(channels: Float[Tensor, "batch head query channel"]) -> tuple[int, LayerStats]:
+    """The layer index and the named measures of what travelled in the weights' place."""
+    *measures, n_keys, layer, kind = channels.unbind(-1)
+    return int(layer.flatten()[0]), LayerStats(*measures, n_keys.long(), KINDS[int(kind.flatten()[0])])
+
+
+def attention(
+    module: nn.Module,
+    query: Float[Tensor, "batch head query width"],
+    key: Float[Tensor, "batch group key width"],
+    value: Float[Tensor, "batch group key value_width"],
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    is_causal: bool | None = None,
+    position_bias: Tensor | None = None,
+    **others: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """The attention function that transformers calls: sdpa's output, and the measures in the place of the weights."""
+    watch: Watch | None = getattr(module, "attnent_watch", None)
+    if watch is not None:
+        _refuse_unknown(module, others)
+    output, _ = sdpa_attention_forward(
+        module,
+        query,
+        key,
+        value,
+        attention_mask,
+        scaling=scaling,
+        dropout=dropout,
+        is_causal=is_causal,
+        position_bias=position_bias,
+        **{name: given for name, given in others.items() if name != "output_attentions"},
+    )
+    if watch is None:
+        return output, None
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    kind = _kind(module, others)
+    measured = _measure(query, key, attention_mask, scaling, causal, position_bias, watch, kind)
+    return output, torch.nn.functional.pad(measured, (0, 2)) + _address(module.layer_idx, kind, measured)
+
+
+def _address(layer: int, kind: str, like: Tensor) -> Float[Tensor, " channel"]:
+    address = torch.zeros(len(CHANNELS), dtype=like.dtype, device=like.device)
+    address[-2], address[-1] = layer, KINDS.index(kind)
+    return address
+
+
+def _refuse_unknown(module: nn.Module, others: dict[str, Any]) -> None:
+    unknown = sorted(name for name, given in others.items() if given is not None and name not in _HARMLESS)
+    if unknown:
+        raise CaptureError(
+            f"{type(module).__name__} passes {', '.join(unknown)} to its attention, which changes the weights in a way "
+            "that attnent does not know, so its numbers would be wrong; use another model"
+        )
+
+
+def _kind(module: nn.Module, others: dict[str, Any]) -> str:
+    if getattr(module, "is_cross_attention", False) or "CrossAttention" in type(module).__name__:
+        return "cross"
+    types = getattr(getattr(module, "config", None), "layer_types", None)
+    is_local = types is not None and types[module.layer_idx] in ("sliding_attention", "chunked_attention")
+    return "sliding" if is_local or others.get("sliding_window") is not None else "self"
+
+
+def _measure(
+    query: Float[Tensor, "batch head query width"],
+    key: Float[Tensor, "batch group key width"],
+    mask: Tensor | None,
+    scaling: float | None,
+    causal: bool,
+    position_bias: Tensor | None,
+    watch: Watch,
+    kind: str,
+) -> Float[Tensor, "batch head row measure"]:
+    """All MEASURES and n_keys of the watched rows, a block of rows at a time."""
+    batch, n_heads, n_queries, width = query.shape
+    n_groups, n_keys = key.shape[1], key.shape[2]
+    exact = torch.promote_types(query.dtype, torch.float32)  # bfloat16 scores would put 3e-2 nat of error in H
+    scale = width**-0.5 if scaling is None else scaling
+    start = 0 if watch.n_rows is None else max(n_queries - watch.n_rows, 0)
+    keys = key.to(exact).transpose(-1, -2)
+    n_generated = watch.n_generated.to(query.device)
+    step = max(SCORES_AT_ONCE // (batch * n_heads * n_keys), 1)
+    blocks = []
+    for top in range(start, n_queries, step):
+        rows = slice(top, min(top + step, n_queries))
+        n_rows = rows.stop - rows.start
+        grouped = query[:, :, rows].to(exact).reshape(batch, n_groups, -1, width) * scale
+        scores = (grouped @ keys).view(batch, n_heads, n_rows, n_keys)
+        visible = _visible(mask, rows, n_queries, n_keys, causal, query.device)
+        if mask is not None and mask.dtype != torch.bool:
+            scores += mask[:, :, rows, :n_keys]
+        if position_bias is not None:
+            scores += position_bias[:, :, rows, :n_keys]
+        generated = n_generated if len(n_generated) == 1 else n_generated[top - start : rows.stop - start]
+        blocks.append(_measure_rows(scores, visible, generated, causal and kind != "cross"))
+    return torch.cat(blocks, dim=2) if len(blocks) > 1 else blocks[0]
+
+
+def _visible(
+    mask: Tensor | None, rows: slice, n_queries: int, n_keys: int, causal: bool, device: torch.device
+) -> Bool[Tensor, "#batch #head row key"] | None:
+    """Which keys each row may see; None stands for all."""
+    if mask is not None:
+        block = mask[:, :, rows, :n_keys]
+        return block if block.dtype == torch.bool else block > torch.finfo(block.dtype).min / 2
+    if not causal or n_queries == 1:
+        return None
+    # No mask with several queries means causal, aligned upper-left (as sdpa's own is_causal).
+    return (torch.arange(n_keys, device=device) <= torch.arange(rows.start, rows.stop, device=device)[:, None])[
+        None, None
+    ]
+
+
+def _measure_rows(
+    scores: Float[Tensor, "batch head row key"],
+    visible: Bool[Tensor, "#batch #head row key"] | None,
+    n_generated: Int[Tensor, "#row"],
+    has_tokens_as_keys: bool,
+) -> Float[Tensor, "batch head row measure"]:
+    n_keys = scores.shape[-1]
+    if visible is None:
+        visible_keys = torch.tensor(n_keys, device=scores.device)
+        first, last = torch.zeros_like(visible_keys), visible_keys - 1
+    else:
+        scores = scores.masked_fill_(~visible, -torch.inf)
+        visible_keys = visible.sum(-1)
+        first = visible.to(torch.uint8).argmax(-1)
+        last = n_keys - 1 - visible.flip(-1).to(torch.uint8).argmax(-1)
+    rows = softmax_rows(scores)
+    stats = stats_of_moments(moments(rows))
+    if has_tokens_as_keys:
+        on_tokens = masses(rows.weights, first, last, n_generated)
+    else:
+        on_tokens = Masses(*[torch.full_like(stats.entropy, torch.nan)] * len(Masses._fields))
+    counted = visible_keys.to(scores.dtype).expand_as(stats.entropy)
+    return torch.stack((*stats, *on_tokens, counted), dim=-1)
+
+
+AttentionInterface.register(NAME, attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

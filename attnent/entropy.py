@@ -1,0 +1,161 @@
+"""The maths of an attention row: scores or weights in; entropy, varentropy and masses out.
+
+A *row* is the distribution of one query over its visible keys. This room knows neither a model nor a token: it
+sees tensors whose last axis is `key`, and a key that is not visible has the score -inf. Logarithms are natural.
+Equation names follow the README's table of measures.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+# exp() of these is exactly 0 in the dtype, and 0 * -110 is 0 where 0 * -inf would be NaN.
+_FLOOR = {torch.float32: -110.0, torch.float64: -750.0}
+
+
+class Rows(NamedTuple):
+    """A softmax taken apart, so that no later sum has to exponentiate again."""
+
+    centred: Float[Tensor, "*row key"]  # score - peak, <= 0
+    weights: Float[Tensor, "*row key"]  # softmax of the scores; sums to 1, NaN where no key is visible
+    peak: Float[Tensor, "*row"]  # largest score, -inf where no key is visible
+    log_z: Float[Tensor, "*row"]  # ln sum exp(centred), >= 0
+
+
+class Moments(NamedTuple):
+    """What must be kept of a block of keys so that blocks can be merged exactly."""
+
+    peak: Float[Tensor, "*row"]  # largest score
+    log_z: Float[Tensor, "*row"]  # ln sum exp(score - peak)
+    mean: Float[Tensor, "*row"]  # E[score - peak] under the weights, <= 0
+    variance: Float[Tensor, "*row"]  # Var[score] under the weights
+    log_q: Float[Tensor, "*row"]  # ln sum weights^2
+
+
+class RowStats(NamedTuple):
+    """The measures of a row that need nothing but its weights."""
+
+    entropy: Float[Tensor, "*row"]  # nat; H = -sum p ln p
+    varentropy: Float[Tensor, "*row"]  # nat^2; sum p (-ln p - H)^2, the variance of surprisal within the row
+    collision_entropy: Float[Tensor, "*row"]  # nat; -ln sum p^2 (Renyi, order 2), <= H
+    max_weight: Float[Tensor, "*row"]  # 1
+
+
+class Masses(NamedTuple):
+    """How much weight a row puts on certain keys; each in [0, 1], NaN where there is no such key."""
+
+    sink_mass: Float[Tensor, "*row"]  # on the first visible key
+    prompt_mass: Float[Tensor, "*row"]  # on the visible keys of the prompt, sink included
+    self_mass: Float[Tensor, "*row"]  # on the query's own position, the last visible key
+    previous_mass: Float[Tensor, "*row"]  # on the position before it
+
+
+def softmax_rows(scores: Float[Tensor, "*row key"]) -> Rows:
+    """Softmax over the visible keys, in float32 or better whatever the dtype of the scores."""
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    peak = scores.amax(dim=-1)
+    origin = peak.masked_fill(peak == -torch.inf, 0.0)
+    centred = (scores - origin.unsqueeze(-1)).clamp_(min=_FLOOR[scores.dtype])
+    weights = centred.exp()
+    z = weights.sum(dim=-1)
+    weights /= z.unsqueeze(-1)
+    return Rows(centred, weights, peak, z.log())
+
+
+def moments(rows: Rows) -> Moments:
+    """First and second moments of the scores under the weights; NaN (with peak -inf) where no key is visible."""
+    mean = torch.linalg.vecdot(rows.weights, rows.centred)
+    deviation = rows.centred - mean.unsqueeze(-1)  # centre before squaring: E[s^2] - E[s]^2 can be negative
+    variance = torch.linalg.vecdot(rows.weights, deviation.square_())
+    log_q = torch.linalg.vecdot(rows.weights, rows.weights).log()
+    return Moments(rows.peak, rows.log_z, mean, variance, log_q)
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+    """Moments of the union of two disjoint blocks of keys, exact (Chan, Golub & LeVeque 1983, weighted).
+
+    A block without a visible key changes nothing.
+    """
+    peak = torch.maximum(a.peak, b.peak)
+    log_mass_a, log_mass_b = ((m.log_z + m.peak - peak).nan_to_num(nan=-torch.inf, neginf=-torch.inf) for m in (a, b))
+    log_z = torch.logaddexp(log_mass_a, log_mass_b)
+    share_a, share_b = (log_mass_a - log_z).exp(), (log_mass_b - log_z).exp()
+    mean_a, mean_b = a.mean + (a.peak - peak), b.mean + (b.peak - peak)
+    mean = _times(share_a, mean_a) + _times(share_b, mean_b)
+    variance = (
+        _times(share_a, a.variance)
+        + _times(share_b, b.variance)
+        + _times(share_a * share_b, (mean_a - mean_b).square())
+    )
+    log_q = (_times(share_a.square(), a.log_q.exp()) + _times(share_b.square(), b.log_q.exp())).log()
+    return Moments(peak, log_z, mean, variance, log_q)
+
+
+def _times(share: Float[Tensor, "*row"], value: Float[Tensor, "*row"]) -> Float[Tensor, "*row"]:
+    """share * value, where a share of 0 silences a NaN (an empty block) but a NaN share stays NaN."""
+    return torch.where(share == 0, 0.0, share * value)
+
+
+def stats_of_moments(moments: Moments) -> RowStats:
+    """H = ln z - E[d]; V = Var[d] (surprisal is ln z - d, so the variances agree); H2 = -ln q; max = 1 / z."""
+    return RowStats(
+        moments.log_z - moments.mean,
+        moments.variance,
+        -moments.log_q,
+        (-moments.log_z).exp(),
+    )
+
+
+def stats_of_scores(scores: Float[Tensor, "*row key"]) -> RowStats:
+    """The measures of each row of masked scores; NaN where no key is visible."""
+    return stats_of_moments(moments(softmax_rows(scores)))
+
+
+def stats_of_weights(weights: Float[Tensor, "*row key"]) -> RowStats:
+    """The measures of rows that are already weights; an all-zero row sees no key and gives NaN.
+
+    Raises ValueError where a weight is negative or a row sums to neither 1 nor 0 (within 2 %, so half precision passes).
+    """
+    weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
+    total = weights.sum(dim=-1)
+    if bool((weights < 0).any()) or not bool(((total - 1).abs().lt(0.02) | total.eq(0)).all()):
+        raise ValueError(
+            "attention weights must be >= 0 and sum to 1 in each row; pass scores to stats_of_scores instead"
+        )
+    weights = weights / total.unsqueeze(-1)
+    entropy = torch.special.entr(weights).sum(dim=-1)
+    deviation = torch.where(weights > 0, -weights.log() - entropy.unsqueeze(-1), 0.0)
+    return RowStats(
+        entropy,
+        torch.linalg.vecdot(weights, deviation.square()),
+        -torch.linalg.vecdot(weights, weights).log(),
+        weights.amax(dim=-1),
+    )
+
+
+def masses(
+    weights: Float[Tensor, "batch head query key"],
+    first: Int[Tensor, "*row"],
+    last: Int[Tensor, "*row"],
+    n_generated: Int[Tensor, "#query"],
+) -> Masses:
+    """Weight on sink, prompt, own and previous key.
+
+    `first` and `last` are the indices of the first and last visible key of each row; the row's query sits at `last`,
+    and the `n_generated` keys up to and including it are generated ones, all before them prompt.
+    """
+    rows = weights.shape[:-1]
+
+    def at(index: Tensor) -> Tensor:
+        return weights.gather(-1, index.expand(rows).unsqueeze(-1)).squeeze(-1)
+
+    keys = torch.arange(weights.shape[-1], device=weights.device)
+    is_prompt = keys <= (last - n_generated).unsqueeze(-1)
+    return Masses(
+        at(first),
+        torch.linalg.vecdot(weights, is_prompt.to(weights.dtype).expand_as(weights)),
+        at(last),
+        at((last - 1).clamp(min=0)).masked_fill(last == first, torch.nan),
+    )

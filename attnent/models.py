@@ -1,0 +1,87 @@
+"""Loading a model and its tokenizer: the bundled one, a local folder, or a Hub id."""
+
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from attnent.tiny import MODEL_DIR
+
+BUNDLED = "tiny"
+
+
+class ModelError(RuntimeError):
+    """A model cannot be loaded or used; the message says what to do."""
+
+
+def load_model(
+    name: str = BUNDLED,
+    *,
+    dtype: str | torch.dtype = "auto",
+    device_map: str | dict | None = "auto",
+    revision: str | None = None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model, ready to watch, and its tokenizer.
+
+    `name` is "tiny" (bundled, no network), a local folder, or a Hub id. `dtype="auto"` is the checkpoint's own, except
+    for the bundled model, which runs in float32. Raises ModelError in one sentence.
+    """
+    source = str(MODEL_DIR) if name == BUNDLED else name
+    dtype = _dtype(torch.float32 if name == BUNDLED and dtype == "auto" else dtype)
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision)
+        loader = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, padding_side="left")
+        model = loader.from_pretrained(
+            source, revision=revision, dtype=dtype, device_map=device_map, attn_implementation="sdpa"
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(_explain(name, revision, error)) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.name_or_path = name
+    return model.eval(), tokenizer
+
+
+def revision_of(model: PreTrainedModel) -> str:
+    """The commit of the weights on the Hub; for the bundled model the start of their checksum; "" where unknown."""
+    if model.name_or_path == BUNDLED:
+        sums = dict(reversed(line.split()) for line in (MODEL_DIR / "SHA256SUMS").read_text().splitlines())
+        return sums["model.safetensors"][:12]
+    return getattr(model.config, "_commit_hash", None) or ""
+
+
+def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
+    if dtype == "auto" or isinstance(dtype, torch.dtype):
+        return dtype
+    named = getattr(torch, dtype, None)
+    if not isinstance(named, torch.dtype) or not named.is_floating_point:
+        raise ModelError(f"dtype is {dtype!r}, but must be auto, float32, bfloat16 or float16")
+    return named
+
+
+def _explain(name: str, revision: str | None, error: Exception) -> str:
+    causes = [error, error.__cause__, error.__context__]
+    if any(isinstance(cause, GatedRepoError) for cause in causes):
+        return (
+            f"the model {name!r} is gated: accept its licence on its Hub page, "
+            "then set HF_TOKEN to a token of yours or run `hf auth login`"
+        )
+    if Path(name).is_dir():
+        return f"the folder {name!r} does not hold a model that transformers can load ({_first_line(error)})"
+    if any(isinstance(cause, HfHubHTTPError) for cause in causes) or "not a valid model identifier" in str(error):
+        at = f" at revision {revision!r}" if revision else ""
+        return f"there is no model {name!r}{at}: give 'tiny', a local folder, or the id of a model on the Hub"
+    return f"the model {name!r} could not be loaded ({_first_line(error)})"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

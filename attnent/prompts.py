@@ -1,0 +1,85 @@
+"""Prompts as token ids: the chat template applied, its date fixed so that runs repeat."""
+
+import datetime
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Prompt = str | Sequence[dict[str, str]]
+TEMPLATE_DATE = datetime.date(2024, 7, 26)  # the default date of the Llama 3.2 template
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be given to the model; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt as the user gave it and as the model sees it."""
+
+    prompt: Prompt
+    token_ids: list[int]
+
+
+def encode_prompts(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], *, n_new_tokens: int
+) -> list[EncodedPrompt]:
+    """Token ids of each prompt; all are checked before any is run.
+
+    Raises PromptError for no prompt at all, an empty prompt, or one that with `n_new_tokens` exceeds the context.
+    """
+    if isinstance(prompts, str):
+        raise PromptError("prompts is a single string; give a list of prompts, such as [prompt]")
+    if len(prompts) == 0:
+        raise PromptError("the list of prompts is empty; give at least one prompt")
+    context = context_length(model)
+    encoded = []
+    for number, prompt in enumerate(prompts):
+        token_ids = encode_prompt(tokenizer, prompt, name=f"prompt {number}")
+        if context is not None and len(token_ids) + n_new_tokens > context:
+            raise PromptError(
+                f"prompt {number} has {len(token_ids)} tokens, and with {n_new_tokens} new ones it exceeds the model's "
+                f"context of {context}; shorten the prompt or lower max_new_tokens"
+            )
+        encoded.append(EncodedPrompt(prompt, token_ids))
+    return encoded
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, name: str = "the prompt") -> list[int]:
+    """Token ids of one prompt: through the chat template where the tokenizer has one, as plain text otherwise."""
+    messages = _messages(prompt, name)
+    if tokenizer.chat_template is None:
+        if not isinstance(prompt, str):
+            raise PromptError(f"{name} is a list of messages, but the tokenizer has no chat template; give plain text")
+        return list(tokenizer(prompt).input_ids)
+    encoded = tokenizer.apply_chat_template(
+        messages,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        date_string=TEMPLATE_DATE.strftime("%d %b %Y"),
+        strftime_now=TEMPLATE_DATE.strftime,
+    )
+    return list(encoded["input_ids"])
+
+
+def template_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The start of the SHA-256 of the chat template; "" where there is none."""
+    template = tokenizer.chat_template
+    return "" if template is None else hashlib.sha256(str(template).encode()).hexdigest()[:16]
+
+
+def context_length(model: PreTrainedModel) -> int | None:
+    """How many tokens the model can attend to, where its configuration says so."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def _messages(prompt: Prompt, name: str) -> list[dict[str, str]]:
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    if not all(isinstance(message, dict) and {"role", "content"} <= set(message) for message in messages):
+        raise PromptError(f'{name} must be a string or a list of {{"role", "content"}} messages')
+    if not messages or not str(messages[-1]["content"]).strip():
+        raise PromptError(f"{name} is empty; remove it or give it some text")
+    return messages

@@ -1,0 +1,109 @@
+"""Prompts to a Run folder: record what is missing, and go on where an earlier recording was stopped."""
+
+import datetime
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from attnent.generation import derive_seed, generate_batch, plan_batches
+from attnent.models import revision_of
+from attnent.progress import Progress
+from attnent.prompts import encode_prompts, template_digest
+from attnent.runs import Run, digest
+
+
+def record(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: pd.DataFrame,
+    *,
+    task: str,
+    out_dir: str | Path = "runs",
+    folder: str | Path | None = None,
+    max_new_tokens: int = 256,
+    batch_size: int = 8,
+    temperature: float = 0.0,
+    seed: int = 0,
+    progress: bool = True,
+) -> Run:
+    """Generate a response to every example and keep its Trace; what is recorded already is not done again.
+
+    `examples` has a row an example with at least the columns `id` and `prompt`. The folder is
+    out_dir/task/model/<digest of the parameters>, or `folder` where given. Killed at any moment and called again with
+    the same arguments it goes on, and ends with the same numbers: the batches are those of the whole list, and each
+    response has its own random numbers. Raises RunError, PromptError, CaptureError.
+    """
+    encoded = encode_prompts(model, tokenizer, examples["prompt"].tolist(), n_new_tokens=max_new_tokens)
+    identity = {
+        "task": task,
+        "model": model.name_or_path,
+        "revision": revision_of(model),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "chat_template": template_digest(tokenizer),
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "seed": seed,
+        "examples": digest(examples.to_dict(orient="records")),
+    }
+    if folder is None:
+        folder = Path(out_dir) / task / model.name_or_path.strip("/").replace("/", "--") / digest(identity)
+    run = Run.start(folder, identity=identity, examples=examples)
+    ids = examples["id"].tolist()
+    with run.locked():
+        damaged = run.discard_damaged()
+        done = set(run.recorded)
+        missing_batches = [
+            batch for batch in plan_batches(encoded, batch_size) if any(ids[index] not in done for index in batch)
+        ]
+        run.update_manifest(
+            status="recording",
+            batch_size=batch_size,
+            device=str(model.device),
+            versions={name: version(name) for name in ("attnent", "torch", "transformers")},
+            git_commit=git_commit(),
+            started=run.manifest.get("started", _now()),
+        )
+        start, n_new, n_tokens = time.monotonic(), 0, 0
+        with Progress(len(ids), f"recording {task}", shown=progress, done=len(done)) as bar:
+            for batch in missing_batches:
+                traces = generate_batch(
+                    model,
+                    tokenizer,
+                    [encoded[index] for index in batch],
+                    [derive_seed(seed, ids[index]) for index in batch],
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                )
+                for index, trace in zip(batch, traces, strict=True):
+                    if ids[index] not in done:
+                        run.save(ids[index], trace)
+                        n_new, n_tokens = n_new + 1, n_tokens + trace.sizes["step"]
+                        bar.advance(1, n_tokens=trace.sizes["step"])
+        seconds = time.monotonic() - start
+        sessions = run.manifest.get("sessions", [])
+        if n_new:
+            sessions = [*sessions, {"responses": n_new, "tokens": n_tokens, "seconds": round(seconds, 3)}]
+        run.update_manifest(
+            status="complete",
+            counts={"examples": len(ids), "recorded": len(run.recorded), "damaged_and_replaced": len(damaged)},
+            sessions=sessions,
+            finished=_now(),
+        )
+    return run
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout this code runs from; None where it is installed otherwise."""
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

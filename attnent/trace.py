@@ -1,0 +1,259 @@
+"""A Trace: the record of one response, a plain `xarray.Dataset`; and the quantities derived from it.
+
+    dims    layer (the model's own indices), head, step
+    data    the measures below, (layer, head, step) float32; missing is NaN
+    coords  layer_kind (layer); n_keys (layer, step); token_id, token, char_start, char_end, logprob, token_entropy,
+            token_varentropy (step); candidate_id, candidate_probability (step, rank): the likeliest next tokens
+    attrs   prompt, response, finish_reason, n_prompt, model, revision, dtype, seed, sampling, versions, schema_version
+
+Step t is the forward pass whose logits chose generated token t; step 0 is the last row of the prompt pass. This room
+works without torch and without a model.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+SCHEMA_VERSION = 1
+
+# name: (long name, unit)
+MEASURES = {
+    "entropy": ("attention entropy", "nat"),
+    "varentropy": ("attention varentropy", "nat^2"),
+    "collision_entropy": ("attention collision entropy", "nat"),
+    "max_weight": ("largest attention weight", "1"),
+    "sink_mass": ("weight on the first visible key", "1"),
+    "prompt_mass": ("weight on the prompt", "1"),
+    "self_mass": ("weight on the query's own position", "1"),
+    "previous_mass": ("weight on the previous position", "1"),
+}
+STEP_NUMBERS = ("token_id", "char_start", "char_end", "logprob", "token_entropy", "token_varentropy")
+CANDIDATES = ("candidate_id", "candidate_probability")
+ATTRIBUTES = (
+    "schema_version",
+    "prompt",
+    "response",
+    "finish_reason",
+    "n_prompt",
+    "model",
+    "revision",
+    "dtype",
+    "seed",
+    "sampling",
+    "versions",
+)
+_UNITS = {"logprob": "nat", "token_entropy": "nat", "token_varentropy": "nat^2", "candidate_probability": "1"}
+SINK_LIMIT = 0.999  # past it float32 masses no longer determine what lies beside the sink
+
+
+class TraceError(ValueError):
+    """A Trace or its file does not fit the schema."""
+
+
+def make_trace(
+    measures: Mapping[str, np.ndarray],
+    *,
+    layer: list[int],
+    layer_kind: list[str],
+    n_keys: np.ndarray,
+    token: list[str],
+    steps: Mapping[str, np.ndarray],
+    attrs: Mapping[str, Any],
+) -> xr.Dataset:
+    """Assemble a Trace and check it against the schema.
+
+    `measures` maps each of MEASURES to (layer, head, step); `n_keys` is (layer, step); `steps` maps STEP_NUMBERS to
+    (step,) and CANDIDATES to (step, rank). Raises TraceError where something is missing or left over.
+    """
+    _same("measures", measures, MEASURES)
+    _same("steps", steps, (*STEP_NUMBERS, *CANDIDATES))
+    _same("attributes", attrs, ATTRIBUTES)
+    return xr.Dataset(
+        {
+            name: (
+                ("layer", "head", "step"),
+                np.asarray(measures[name], np.float32),
+                {"long_name": what, "units": unit},
+            )
+            for name, (what, unit) in MEASURES.items()
+        },
+        coords={
+            "layer": np.asarray(layer),
+            "head": np.arange(next(iter(measures.values())).shape[1]),
+            "step": np.arange(len(token)),
+            "layer_kind": ("layer", np.asarray(layer_kind)),
+            "n_keys": (("layer", "step"), np.asarray(n_keys, np.int32)),
+            "token": ("step", np.asarray(token, dtype=object)),
+            **{name: ("step", steps[name], _unit(name)) for name in STEP_NUMBERS},
+            **{name: (("step", "rank"), steps[name], _unit(name)) for name in CANDIDATES},
+        },
+        attrs={name: attrs[name] for name in ATTRIBUTES},
+    )
+
+
+def _unit(name: str) -> dict[str, str]:
+    return {"units": _UNITS[name]} if name in _UNITS else {}
+
+
+def _same(what: str, got: Mapping[str, Any], wanted: Any) -> None:
+    if set(got) != set(wanted):
+        raise TraceError(f"a Trace has the {what} {sorted(wanted)}, but these were given: {sorted(got)}")
+
+
+# ---- files
+
+
+def save_trace(trace: xr.Dataset, path: Path) -> None:
+    """Write one Trace as safetensors, to a temporary name and then renamed: the file is whole or absent."""
+    arrays = {name: np.ascontiguousarray(trace[name].values) for name in MEASURES}
+    arrays |= {
+        name: np.ascontiguousarray(trace[name].values) for name in ("layer", "n_keys", *STEP_NUMBERS, *CANDIDATES)
+    }
+    texts = {
+        "attrs": json.dumps(dict(trace.attrs)),
+        "token": json.dumps(trace["token"].values.tolist()),
+        "layer_kind": json.dumps(trace["layer_kind"].values.tolist()),
+    }
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    save_file(arrays, temporary, metadata=texts)
+    temporary.replace(path)
+
+
+def load_trace(path: Path) -> xr.Dataset:
+    """Read a Trace written by `save_trace`. Raises TraceError, naming the file, where it is damaged."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            texts = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        return make_trace(
+            {name: arrays.pop(name) for name in MEASURES},
+            layer=arrays.pop("layer").tolist(),
+            layer_kind=texts["layer_kind"],
+            n_keys=arrays.pop("n_keys"),
+            token=texts["token"],
+            steps=arrays,
+            attrs=texts["attrs"],
+        )
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise TraceError(f"the trace file {path} is damaged ({error}); record the run again to replace it") from error
+
+
+def check_trace_file(path: Path) -> None:
+    """Raise TraceError where the file is not a whole Trace, from its header and size alone."""
+    wanted = {*MEASURES, "layer", "n_keys", *STEP_NUMBERS, *CANDIDATES}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            whole = set(file.keys()) == wanted and set(file.metadata() or {}) == {"attrs", "token", "layer_kind"}
+    except (SafetensorError, OSError):
+        whole = False
+    if not whole:
+        raise TraceError(f"the trace file {path} is damaged; record the run again to replace it")
+
+
+# ---- derived quantities: exact, from what a Trace holds, in float64
+
+
+def normalized_entropy(trace: xr.Dataset) -> xr.DataArray:
+    """H / ln k for k visible keys, in [0, 1]; NaN for k = 1."""
+    return _named(
+        _float64(trace.entropy) / _log_keys(trace).where(trace.n_keys > 1),
+        "normalized_entropy",
+        "normalized entropy",
+        "1",
+    )
+
+
+def effective_keys(trace: xr.Dataset) -> xr.DataArray:
+    """exp H: the number of keys that a uniform row of the same entropy would see."""
+    return _named(np.exp(_float64(trace.entropy)), "effective_keys", "effective keys", "1")
+
+
+def kl_to_uniform(trace: xr.Dataset) -> xr.DataArray:
+    """KL(p || uniform) = ln k - H in nat, k the visible keys of that very row."""
+    return _named(_log_keys(trace) - _float64(trace.entropy), "kl_to_uniform", "divergence from uniform", "nat")
+
+
+def sinkless_entropy(trace: xr.Dataset) -> xr.DataArray:
+    """Entropy (nat) of the row without its first visible key, renormalised: H' = (H - h(s)) / (1 - s).
+
+    s is the sink mass and h(s) = -s ln s - (1-s) ln(1-s). NaN past s = 0.999, where it is ill-conditioned.
+    """
+    sink = _sink(trace)
+    return _named(
+        (_float64(trace.entropy) - _binary_entropy(sink)) / (1 - sink), "sinkless_entropy", "sinkless entropy", "nat"
+    )
+
+
+def sinkless_varentropy(trace: xr.Dataset) -> xr.DataArray:
+    """Varentropy (nat^2) of the row without its first visible key, by the law of total variance.
+
+    V' = [V - s (-ln s - H)^2] / (1-s) - (H' - ln(1-s) - H)^2. NaN past s = 0.999, where it is ill-conditioned.
+    """
+    sink, entropy = _sink(trace), _float64(trace.entropy)
+    of_sink = sink * (-np.log(sink.where(sink > 0)) - entropy) ** 2
+    rest = (_float64(trace.varentropy) - of_sink.fillna(0.0)) / (1 - sink)
+    shift = sinkless_entropy(trace) - np.log1p(-sink) - entropy
+    return _named((rest - shift**2).clip(min=0.0), "sinkless_varentropy", "sinkless varentropy", "nat^2")
+
+
+def lookback_ratio(trace: xr.Dataset) -> xr.DataArray:
+    """A / (A + B): A and B are the mean weight per token on prompt keys and on generated keys (arXiv 2407.07071).
+
+    Only keys that exist and are visible at that step are counted; NaN while there is no generated key or no prompt key.
+    """
+    generated = np.minimum(trace.step, trace.n_keys)
+    on_prompt = _float64(trace.prompt_mass) / (trace.n_keys - generated).where(trace.n_keys > generated)
+    on_generated = (1 - _float64(trace.prompt_mass)) / generated.where(generated > 0)
+    return _named((on_prompt / (on_prompt + on_generated)), "lookback_ratio", "lookback ratio", "1")
+
+
+DERIVED = {
+    function.__name__: function
+    for function in (
+        normalized_entropy,
+        effective_keys,
+        kl_to_uniform,
+        sinkless_entropy,
+        sinkless_varentropy,
+        lookback_ratio,
+    )
+}
+
+
+def measure(trace: xr.Dataset, name: str) -> xr.DataArray:
+    """A recorded or derived measure by its name, (layer, head, step). Raises TraceError for an unknown name."""
+    if name in MEASURES:
+        return trace[name]
+    if name not in DERIVED:
+        raise TraceError(f"there is no measure {name!r}; choose one of {', '.join([*MEASURES, *DERIVED])}")
+    return DERIVED[name](trace)
+
+
+def _float64(values: xr.DataArray) -> xr.DataArray:
+    return values.astype(np.float64)
+
+
+def _log_keys(trace: xr.Dataset) -> xr.DataArray:
+    return np.log(trace.n_keys.where(trace.n_keys > 0).astype(np.float64))
+
+
+def _sink(trace: xr.Dataset) -> xr.DataArray:
+    sink = _float64(trace.sink_mass)
+    return sink.where(sink <= SINK_LIMIT)
+
+
+def _binary_entropy(share: xr.DataArray) -> xr.DataArray:
+    inside = share.where((share > 0) & (share < 1))
+    entropy = -inside * np.log(inside) - (1 - inside) * np.log1p(-inside)
+    return entropy.where(share.isnull() | inside.notnull(), 0.0)
+
+
+def _named(values: xr.DataArray, name: str, long_name: str, units: str) -> xr.DataArray:
+    return values.transpose("layer", "head", "step").rename(name).assign_attrs(long_name=long_name, units=units)
