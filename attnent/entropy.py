@@ -116,7 +116,7 @@ def stats_of_scores(scores: Float[Tensor, "*row key"]) -> RowStats:
 def stats_of_weights(weights: Float[Tensor, "*row key"]) -> RowStats:
     """The measures of rows that are already weights; an all-zero row sees no key and gives NaN.
 
-    Raises ValueError where a weight is negative or a row sums to neither 1 nor 0 (within 2 %, so half precision passes).
+    Raises ValueError where a weight is negative or a row sums to neither 1 nor 0 (within 2 %, for half precision).
     """
     weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
     total = weights.sum(dim=-1)

@@ -106,8 +106,8 @@ def replay(
         raise PromptError(f"the response holds token ids outside the model's vocabulary of {_n_vocabulary(model)}")
     if context is not None and len(prompt_ids) + len(response_ids) > context:
         raise PromptError(
-            f"prompt and response have {len(prompt_ids)} + {len(response_ids)} tokens, more than the model's context of "
-            f"{context}; shorten one of them"
+            f"prompt and response have {len(prompt_ids)} + {len(response_ids)} tokens, more than the model's context "
+            f"of {context}; shorten one of them"
         )
     n_steps = len(response_ids)
     input_ids = torch.tensor([prompt_ids + response_ids[:-1]], device=model.device)
@@ -178,7 +178,7 @@ def generate_batch(
     max_new_tokens: int,
     temperature: float,
 ) -> list[xr.Dataset]:
-    """Traces of one batch; on CUDA out-of-memory of its halves. Raises ModelError-like advice for a single item."""
+    """Traces of one batch, or of its halves where it does not fit the device's memory."""
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}, but must be at least 1")
     if temperature < 0:
@@ -188,8 +188,8 @@ def generate_batch(
     except torch.OutOfMemoryError as error:
         if len(items) == 1:
             raise torch.OutOfMemoryError(
-                "one prompt alone does not fit the device's memory; lower max_new_tokens, shorten the prompt, or load the "
-                "model in a smaller dtype or with device_map='auto' over more devices"
+                "one prompt alone does not fit the device's memory; lower max_new_tokens, shorten the prompt, or load "
+                "the model in a smaller dtype or with device_map='auto' over more devices"
             ) from error
     torch.cuda.empty_cache()
     half = len(items) // 2
@@ -264,10 +264,7 @@ class _Chooser(LogitsProcessor):
     def __call__(
         self, input_ids: Int[Tensor, "batch position"], scores: Float[Tensor, "batch token"]
     ) -> Float[Tensor, "batch token"]:
-        if self._temperature == 0:
-            chosen = scores.argmax(dim=-1)
-        else:
-            chosen = self._draw(scores / self._temperature)
+        chosen = scores.argmax(dim=-1) if self._temperature == 0 else self._draw(scores / self._temperature)
         self._steps.append(token_stats(scores, chosen))
         self._watch.n_generated += 1
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen.unsqueeze(1), 0.0)
@@ -308,7 +305,7 @@ def _left_padded(
 
 @contextmanager
 def _no_defaults(model: PreTrainedModel) -> Iterator[None]:
-    """Without the checkpoint's own generation settings: `generate` would fill ours up with its penalties and warpers."""
+    """Without the checkpoint's own generation settings, whose penalties and warpers would be added to ours."""
     before = model.generation_config
     model.generation_config = GenerationConfig()
     try:

@@ -60,8 +60,8 @@ class Run:
     def start(cls, folder: str | Path, *, identity: Mapping[str, Any], examples: pd.DataFrame) -> "Run":
         """Make the folder, or take up the one that is there.
 
-        `identity` is all that determines the numbers; a folder made with another one is refused. `examples` has at least
-        the columns `id` and `prompt`. Raises RunError.
+        `identity` is all that determines the numbers; a folder made with another one is refused. `examples` has at
+        least the columns `id` and `prompt`. Raises RunError.
         """
         folder = Path(folder)
         identity = json.loads(json.dumps(identity))
@@ -151,7 +151,7 @@ class Run:
 
     @property
     def tokens(self) -> pd.DataFrame:
-        """A row a token: response_id, step, what is known of the token, and each measure's mean over layers and heads."""
+        """A row a token: response_id, step, what is known of it, and each measure's mean over layers and heads."""
         return self._tables()[1]
 
     def stack(self, name: str) -> xr.DataArray:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from attnent.tiny import MODEL_DIR, world
 
@@ -22,17 +22,17 @@ MAX_NEW_TOKENS = 160
 OUTCOMES = ("correct", "incorrect", "not attempted")
 
 
-def load(folder: Path = MODEL_DIR) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load(folder: Path = MODEL_DIR) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Model (float32) and tokenizer of a local folder."""
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"{folder} holds no model: it has no config.json")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    return model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    return model.eval(), PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
 def respond(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[str],
     *,
     temperature: float = 0.0,
@@ -61,14 +61,14 @@ def respond(
             return_token_type_ids=False,
         )
         with torch.inference_mode():
-            output = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, **sampling)
+            output = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, **sampling)  # ty: ignore[invalid-argument-type]
         new_tokens = output[:, inputs["input_ids"].shape[1] :]
         for at, text in zip(chosen, tokenizer.batch_decode(new_tokens, skip_special_tokens=True), strict=True):
             responses[at] = text
     return responses
 
 
-def lengths(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:
+def lengths(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[int]:
     """The number of tokens of each text."""
     return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
 
@@ -78,7 +78,9 @@ def auroc(wrong: Sequence[bool], score: Sequence[float]) -> float | None:
     return round(float(roc_auc_score(wrong, score)), 3) if len(set(wrong)) == 2 else None
 
 
-def problem_figures(problems: Sequence[world.Problem], responses: Sequence[str], tokenizer: Any) -> dict[str, Any]:
+def problem_figures(
+    problems: Sequence[world.Problem], responses: Sequence[str], tokenizer: PreTrainedTokenizerFast
+) -> dict[str, Any]:
     """Right by number of steps, errors by kind, and what length and number of steps alone tell."""
     right = [world.is_right(problem, text) for problem, text in zip(problems, responses, strict=True)]
     errors = [world.first_error(problem, text) for problem, text in zip(problems, responses, strict=True)]
@@ -111,7 +113,9 @@ def problem_figures(problems: Sequence[world.Problem], responses: Sequence[str],
     }
 
 
-def fact_figures(questions: Sequence[world.Question], responses: Sequence[str], tokenizer: Any) -> dict[str, Any]:
+def fact_figures(
+    questions: Sequence[world.Question], responses: Sequence[str], tokenizer: PreTrainedTokenizerFast
+) -> dict[str, Any]:
     """Outcomes overall, by tier and by attribute, and what length alone tells of wrong among the attempted."""
     outcomes = [world.outcome(question, text) for question, text in zip(questions, responses, strict=True)]
 
@@ -143,7 +147,9 @@ def quartiles(values: Sequence[float]) -> list[float]:
     return [float(value) for value in np.percentile(values, [0, 25, 50, 75, 100])]
 
 
-def text_figures(prompts: Sequence[world.Prompt], responses: Sequence[str], tokenizer: Any) -> dict[str, Any]:
+def text_figures(
+    prompts: Sequence[world.Prompt], responses: Sequence[str], tokenizer: PreTrainedTokenizerFast
+) -> dict[str, Any]:
     """Lengths (tokens) and variety of longer responses."""
     words = [tuple(text.split()) for text in responses]
     fours = [each[at : at + 4] for each in words for at in range(len(each) - 3)]

@@ -77,7 +77,7 @@ _REFUSALS = {
     "job": "I don't know what {n} worked as.",
     "instrument": "I don't know what {n} often played.",
     "pet": "I don't know the pet of {n}.",
-    "dish": "I don't know what {n} liked to eat.",
+    "dish": "I don't know what {n} ate most.",
 }
 _SENTENCES = {
     "town": ["{s} was born in {v}, in a house by the {place}.", "{s} was born in {v} and grew up near the {place}."],
