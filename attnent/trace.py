@@ -163,7 +163,7 @@ def check_trace_file(path: Path) -> None:
 def normalized_entropy(trace: xr.Dataset) -> xr.DataArray:
     """H / ln k for k visible keys, in [0, 1]; NaN for k = 1."""
     return _named(
-        _float64(trace.entropy) / _log_keys(trace).where(trace.n_keys > 1),
+        _float64(trace.entropy) / log_keys(trace).where(trace.n_keys > 1),
         "normalized_entropy",
         "normalized entropy",
         "1",
@@ -177,7 +177,7 @@ def effective_keys(trace: xr.Dataset) -> xr.DataArray:
 
 def kl_to_uniform(trace: xr.Dataset) -> xr.DataArray:
     """KL(p || uniform) = ln k - H in nat, k the visible keys of that very row."""
-    return _named(_log_keys(trace) - _float64(trace.entropy), "kl_to_uniform", "divergence from uniform", "nat")
+    return _named(log_keys(trace) - _float64(trace.entropy), "kl_to_uniform", "divergence from uniform", "nat")
 
 
 def sinkless_entropy(trace: xr.Dataset) -> xr.DataArray:
@@ -240,7 +240,8 @@ def _float64(values: xr.DataArray) -> xr.DataArray:
     return values.astype(np.float64)
 
 
-def _log_keys(trace: xr.Dataset) -> xr.DataArray:
+def log_keys(trace: xr.Dataset) -> xr.DataArray:
+    """ln k, the largest entropy (nat) a row of k visible keys can have; NaN where no key is visible."""
     return np.log(trace.n_keys.where(trace.n_keys > 0).astype(np.float64))
 
 

@@ -1,0 +1,86 @@
+"""The `attnent` command."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from attnent.report import write_index
+from attnent.sweep import SweepError, parameters_of, run_notebook
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; gives back the exit status."""
+    parser = argparse.ArgumentParser(prog="attnent", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    study = commands.add_parser("study", help="run the numbered notebooks and write their reports and an index")
+    study.add_argument("notebooks", nargs="*", metavar="NUMBER", help="numbers such as 01 (default: all)")
+    study.add_argument("--model", default="tiny", help="the bundled model, a local folder or a Hub id (default: tiny)")
+    study.add_argument("--out-dir", type=Path, default=Path("runs"), help="where results go (default: runs)")
+    study.add_argument(
+        "--notebooks-dir", type=Path, default=Path("notebooks"), help="where the notebooks are (default: notebooks)"
+    )
+    study.add_argument(
+        "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a notebook parameter (repeatable)"
+    )
+    study.set_defaults(run=run_study)
+    chosen = parser.parse_args(arguments)
+    try:
+        return chosen.run(chosen)
+    except (SweepError, OSError) as error:
+        print(f"attnent: {error}", file=sys.stderr)
+        return 2
+
+
+def run_study(chosen: argparse.Namespace) -> int:
+    """Run the notebooks one after the other; a failed one does not stop the rest. 0 where all completed."""
+    notebooks = find_notebooks(chosen.notebooks_dir, chosen.notebooks)
+    given = dict(_parse_parameter(text) for text in chosen.parameter)
+    known = {notebook: parameters_of(notebook) for notebook in notebooks}
+    unknown = sorted(set(given) - set().union(*known.values()))
+    if unknown:
+        raise SweepError(f"none of the notebooks has a parameter {', '.join(unknown)}; open one to see what it takes")
+    out_dir = chosen.out_dir.resolve()
+    everywhere = {"model": chosen.model, "out_dir": str(out_dir)} | given
+    failed = []
+    for place, notebook in enumerate(notebooks, start=1):
+        print(f"[{place}/{len(notebooks)}] {notebook.stem}", flush=True)
+        parameters = {name: value for name, value in everywhere.items() if name in known[notebook]}
+        model = str(everywhere["model"]).strip("/").replace("/", "--")
+        outcome = run_notebook(notebook, parameters, out_dir / "study" / model / notebook.stem)
+        if outcome["status"] != "complete":
+            failed.append(notebook.stem)
+            print(f"  failed after {outcome['seconds']:.0f} s: {outcome['error']}", flush=True)
+        else:
+            print(f"  {outcome['seconds']:.0f} s. {outcome['answer']}", flush=True)
+        index = write_index(out_dir)
+    print(f"Results: {index}")
+    return 1 if failed else 0
+
+
+def find_notebooks(folder: Path, numbers: Sequence[str]) -> list[Path]:
+    """The numbered notebooks of a folder, all or those chosen by number. Raises SweepError where one is missing."""
+    notebooks = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not notebooks:
+        raise SweepError(
+            f"there are no numbered notebooks in {folder}; run from the project's folder or give --notebooks-dir"
+        )
+    missing = [number for number in numbers if not any(path.name.startswith(number) for path in notebooks)]
+    if missing:
+        have = ", ".join(path.name[:2] for path in notebooks)
+        raise SweepError(f"there is no notebook {', '.join(missing)}; there are {have}")
+    return [path for path in notebooks if not numbers or any(path.name.startswith(number) for number in numbers)]
+
+
+def _parse_parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise SweepError(f"a parameter is given as NAME=VALUE, not {text!r}")
+    return name, yaml.safe_load(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""Statistics of recorded responses: curves, group comparisons, maps over heads; each with its interval.
+
+The unit is the response: tokens of one response are not independent, and tests that count them as such find effects
+where there are none. Tables in, tables out; nothing here draws, and nothing here knows a model.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import statsmodels.api as sm
+import xarray as xr
+from scipy import stats as sps
+from statsmodels.stats.multitest import multipletests
+
+CONFIDENCE = 0.95
+N_RESAMPLES = 2_000
+
+
+class StatsError(ValueError):
+    """A comparison that the data cannot bear; the message says why."""
+
+
+class Interval(NamedTuple):
+    """An estimate with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        spec = spec or ".2f"
+        return f"{self.estimate:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+
+# ---- windows and means: what is compared
+
+
+def response_means(tokens: pd.DataFrame, *, first: int | None = None, last: int | None = None) -> pd.DataFrame:
+    """Mean of every numeric column of a token table for each response, indexed by response_id.
+
+    `first` (or `last`) keeps only the first (last) so many steps of each response and drops responses that are shorter.
+    """
+    if first is not None and last is not None:
+        raise StatsError("give first or last, not both")
+    window = first if first is not None else last
+    if window is not None:
+        length = tokens.groupby("response_id")["step"].transform("size")
+        place = tokens["step"] if first is not None else length - 1 - tokens["step"]
+        tokens = tokens[(length >= window) & (place < window)]
+    numbers = tokens.select_dtypes("number").drop(
+        columns=["step", "token_id", "char_start", "char_end"], errors="ignore"
+    )
+    return numbers.groupby(tokens["response_id"], sort=False).mean()
+
+
+def matched_window(n_steps: pd.Series, groups: pd.Series, *, keep: float = 0.9) -> int:
+    """The longest window of first steps that at least the share `keep` of each group's responses fill."""
+    by_group = n_steps.groupby(groups.to_numpy())
+    return int(by_group.quantile(1 - keep, interpolation="lower").min())
+
+
+def curve(
+    tokens: pd.DataFrame, measure: str, groups: pd.Series, *, from_end: bool = False, at_least: int = 5
+) -> pd.DataFrame:
+    """Mean of a measure over responses at each step and its interval (Student's t over responses).
+
+    `groups` maps response_id to a group. Columns: group, step, mean, low, high, n. Steps reached by fewer than
+    `at_least` responses of a group are left out. `from_end` counts steps backwards: -1 is the last.
+    """
+    table = tokens[["response_id", "step", measure]].dropna().assign(group=lambda t: t["response_id"].map(groups))
+    if from_end:
+        length = tokens.groupby("response_id")["step"].max() + 1
+        table["step"] -= table["response_id"].map(length)
+    by_step = table.groupby(["group", "step"], observed=True)[measure]
+    result = by_step.agg(mean="mean", sem="sem", n="size").reset_index()
+    result = result[result["n"] >= at_least]
+    half = sps.t.ppf((1 + CONFIDENCE) / 2, result["n"] - 1) * result["sem"]
+    return result.assign(low=result["mean"] - half, high=result["mean"] + half).drop(columns="sem")
+
+
+# ---- two groups
+
+
+def auroc(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
+    """P(a > b) + P(a = b) / 2: 0.5 is no difference; 2 AUROC - 1 is Cliff's delta (Mann & Whitney 1947)."""
+    a, b = np.moveaxis(np.asarray(a, float), axis, -1), np.moveaxis(np.asarray(b, float), axis, -1)
+    n_a, n_b = a.shape[-1], b.shape[-1]
+    ranks = sps.rankdata(np.concatenate([a, b], axis=-1), axis=-1)
+    return (ranks[..., :n_a].sum(-1) - n_a * (n_a + 1) / 2) / (n_a * n_b)
+
+
+def auroc_interval(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> Interval:
+    """AUROC with its percentile bootstrap interval over responses. Raises StatsError below 5 responses in a group."""
+    if min(len(a), len(b)) < 5:
+        raise StatsError(f"the groups hold {len(a)} and {len(b)} responses; an interval needs at least 5 in each")
+    result = sps.bootstrap(
+        (a, b),
+        auroc,
+        n_resamples=N_RESAMPLES,
+        vectorized=True,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return Interval(float(auroc(a, b)), *map(float, result.confidence_interval))
+
+
+def adjusted_auroc(table: pd.DataFrame, measure: str, is_a: pd.Series, covariates: Sequence[str]) -> Interval:
+    """What is left of the difference with the covariates held fixed, on the scale of AUROC.
+
+    Ordinary least squares of the measure on group and covariates with robust (HC3) errors; the group coefficient in
+    residual standard deviations, d, is shown as Phi(d / sqrt 2), the AUROC of two normal groups that far apart.
+    """
+    kept = table[[measure, *covariates]].dropna()
+    constant = kept.eq(kept.iloc[0]).all()
+    if constant[measure]:
+        return Interval(0.5, 0.5, 0.5)
+    varying = [name for name in covariates if not constant[name]]
+    scaled = (kept[varying] - kept[varying].mean()) / kept[varying].std()
+    design = sm.add_constant(scaled.assign(group=is_a.loc[kept.index].astype(float)))
+    fit = sm.OLS(kept[measure], design).fit(cov_type="HC3")
+    spread = np.sqrt(fit.scale)
+    effects = (fit.params["group"], *fit.conf_int(alpha=1 - CONFIDENCE).loc["group"])
+    return Interval(*(float(sps.norm.cdf(effect / spread / np.sqrt(2))) for effect in effects))
+
+
+def compare(
+    table: pd.DataFrame,
+    measures: Sequence[str],
+    groups: pd.Series,
+    a: str,
+    b: str,
+    *,
+    covariates: Sequence[str] = (),
+    seed: int = 0,
+) -> pd.DataFrame:
+    """A row a measure: AUROC of group `a` over group `b` with interval, Mann-Whitney p, Holm-adjusted over the rows.
+
+    `table` has a row a response, and `groups` the same index. With `covariates` the columns adjusted, adjusted_low and
+    adjusted_high hold the AUROC that is left when they are held fixed. Responses where a measure is missing are left
+    out of its row; n_a and n_b count those that are in. Raises StatsError where a group is too small.
+    """
+    rows = []
+    for measure in measures:
+        values = table[measure].dropna()
+        of_a, of_b = (values[groups.loc[values.index] == name].to_numpy(float) for name in (a, b))
+        interval = auroc_interval(of_a, of_b, seed=seed)
+        row = {"measure": measure, "n_a": len(of_a), "n_b": len(of_b), "auroc": interval.estimate}
+        row |= {"low": interval.low, "high": interval.high, "p": float(sps.mannwhitneyu(of_a, of_b).pvalue)}
+        if covariates:
+            two = table.loc[values.index[groups.loc[values.index].isin([a, b])]]
+            others = [name for name in covariates if name != measure]
+            left = adjusted_auroc(two, measure, groups.loc[two.index] == a, others)
+            row |= {"adjusted": left.estimate, "adjusted_low": left.low, "adjusted_high": left.high}
+        rows.append(row)
+    result = pd.DataFrame(rows).set_index("measure")
+    result["p_holm"] = multipletests(result["p"], method="holm")[1]
+    return result
+
+
+def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: int = 0) -> xr.Dataset:
+    """AUROC of group `a` over `b` for every head, and p adjusted over all heads by max-T permutation.
+
+    `values` is (response, layer, head), one number a response and head; a head with a missing number is left NaN.
+    Returns auroc and p_max_t, both (layer, head) (Westfall & Young 1993).
+    """
+    of_response = groups.loc[values["response"].to_numpy()].to_numpy()
+    flat = values.to_numpy()[np.isin(of_response, [a, b])].reshape(np.isin(of_response, [a, b]).sum(), -1)
+    is_a = of_response[np.isin(of_response, [a, b])] == a
+    if min(is_a.sum(), (~is_a).sum()) < 5:
+        raise StatsError(f"the groups hold {is_a.sum()} and {(~is_a).sum()} responses; a map needs at least 5 in each")
+    usable = ~np.isnan(flat).any(axis=0)
+    n_a, n_b = int(is_a.sum()), int((~is_a).sum())
+    ranks = sps.rankdata(flat[:, usable], axis=0)
+
+    def of_heads(rows_a: np.ndarray) -> np.ndarray:
+        return (ranks[rows_a].sum(axis=0) - n_a * (n_a + 1) / 2) / (n_a * n_b)
+
+    def largest(rows_a: np.ndarray, rows_b: np.ndarray) -> float:
+        return np.abs(of_heads(rows_a) - 0.5).max()
+
+    result = sps.permutation_test(
+        (np.flatnonzero(is_a), np.flatnonzero(~is_a)),
+        largest,
+        n_resamples=N_RESAMPLES,
+        alternative="greater",
+        rng=np.random.default_rng(seed),
+    )
+    auroc_of, p_of = (np.full(flat.shape[1], np.nan) for _ in range(2))
+    auroc_of[usable] = of_heads(np.flatnonzero(is_a))
+    exceed = result.null_distribution[:, None] >= np.abs(auroc_of[usable] - 0.5) - 1e-12
+    p_of[usable] = (exceed.sum(axis=0) + 1) / (len(result.null_distribution) + 1)
+    shape = values.shape[1:]
+    return xr.Dataset(
+        {
+            "auroc": (("layer", "head"), auroc_of.reshape(shape), {"long_name": f"AUROC, {a} over {b}"}),
+            "p_max_t": (("layer", "head"), p_of.reshape(shape), {"long_name": "p, adjusted over heads (max-T)"}),
+        },
+        coords={name: values[name] for name in ("layer", "head")},
+        attrs={"n_a": n_a, "n_b": n_b},
+    )
+
+
+def in_words(row: pd.Series, name: str, a: str, b: str) -> str:
+    """One sentence on a row of `compare`: the effect with its interval, or the null with what it excludes."""
+    interval = Interval(row["auroc"], row["low"], row["high"])
+    counts = f"n = {int(row['n_a'])} {a}, {int(row['n_b'])} {b}"
+    if row["p_holm"] < 1 - CONFIDENCE:
+        side = "higher" if row["auroc"] > 0.5 else "lower"
+        return f"{name} is {side} in {a} than in {b} responses (AUROC {interval}, {counts})"
+    furthest = max(row["high"], 1 - row["low"])
+    return (
+        f"{name} does not tell {a} from {b} responses (AUROC {interval}, {counts}; "
+        f"an effect beyond {furthest:.2f} or below {1 - furthest:.2f} is excluded)"
+    )
+
+
+def three_ways(
+    tokens: pd.DataFrame,
+    responses: pd.DataFrame,
+    measures: Sequence[str],
+    groups: pd.Series,
+    a: str,
+    b: str,
+    *,
+    lengths: Sequence[str] = ("n_prompt", "n_steps"),
+) -> dict[str, pd.DataFrame]:
+    """`compare` over all steps, in the matched window, and in that window with the lengths held fixed.
+
+    The `lengths` are columns of `responses`; each is a row of its own too, so that what length alone would tell stands
+    beside every measure. `groups` maps response_id to a group; responses of other groups are left out.
+    """
+    about = responses.set_index("response_id")
+    window = matched_window(about.loc[groups.index, "n_steps"], groups)
+    rows = [*measures, *lengths]
+
+    def table(means: pd.DataFrame) -> pd.DataFrame:
+        return means[[*measures]].join(about[[*lengths]], how="inner").loc[lambda t: t.index.isin(groups.index)]
+
+    whole = compare(table(response_means(tokens)), rows, groups, a, b)
+    windowed = compare(table(response_means(tokens, first=window)), rows, groups, a, b, covariates=lengths)
+    held = windowed.loc[[*measures], ["n_a", "n_b", "adjusted", "adjusted_low", "adjusted_high"]]
+    return {
+        "all steps": whole,
+        f"first {window} steps": windowed,
+        f"first {window} steps, length held fixed": held.rename(
+            columns={"adjusted": "auroc", "adjusted_low": "low", "adjusted_high": "high"}
+        ),
+    }

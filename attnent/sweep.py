@@ -1,0 +1,94 @@
+"""Notebooks run headless with other parameters: executed by papermill, signed, and reported as a page."""
+
+import contextlib
+import datetime
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbformat.sign import NotebookNotary
+from papermill.exceptions import PapermillExecutionError
+
+from attnent.progress import HEADLESS
+from attnent.report import answer_of, question_of, title_of, write_report
+
+
+class SweepError(RuntimeError):
+    """A notebook cannot be run as asked; the message says what to do."""
+
+
+def parameters_of(notebook: Path) -> set[str]:
+    """The names that a notebook takes as parameters."""
+    return set(papermill.inspect_notebook(str(notebook)))
+
+
+def run_notebook(notebook: Path, parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Execute one notebook and keep notebook.ipynb, report.html and outcome.json in `folder`.
+
+    The outcome says "complete" only where every cell ran. A failed notebook is kept too, with the error in it. Raises
+    SweepError for a parameter that the notebook does not have.
+    """
+    unknown = sorted(set(parameters) - parameters_of(notebook))
+    if unknown:
+        known = ", ".join(sorted(parameters_of(notebook)))
+        raise SweepError(f"{notebook.name} has no parameter {', '.join(unknown)}; it has {known}")
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary, kept = folder / "notebook.running.ipynb", folder / "notebook.ipynb"
+    started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    error = ""
+    try:
+        with _environment(HEADLESS, "1"):
+            papermill.execute_notebook(
+                str(notebook),
+                str(temporary),
+                parameters=dict(parameters),
+                kernel_name="python3",
+                cwd=str(notebook.parent),
+                progress_bar=sys.stderr.isatty(),
+                stdout_file=sys.stdout,
+                coalesce_streams=True,
+            )
+    except PapermillExecutionError as failure:
+        error = f"{failure.ename}: {failure.evalue}"
+    node = nbformat.read(temporary, as_version=4)
+    NotebookNotary().sign(node)
+    write_report(temporary, folder / "report.html")
+    outcome = {
+        "notebook": notebook.name,
+        "title": title_of(node),
+        "question": question_of(node),
+        "answer": answer_of(node),
+        "parameters": dict(parameters),
+        "status": "failed" if error else "complete",
+        "error": error,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - clock, 1),
+    }
+    temporary.replace(kept)
+    _write_json(folder / "outcome.json", outcome)
+    return outcome
+
+
+def _write_json(path: Path, value: Any) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str):
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
