@@ -100,12 +100,8 @@ def _times(share: Float[Tensor, "*row"], value: Float[Tensor, "*row"]) -> Float[
 
 def stats_of_moments(moments: Moments) -> RowStats:
     """H = ln z - E[d]; V = Var[d] (surprisal is ln z - d, so the variances agree); H2 = -ln q; max = 1 / z."""
-    return RowStats(
-        moments.log_z - moments.mean,
-        moments.variance,
-        -moments.log_q,
-        (-moments.log_z).exp(),
-    )
+    log_z = moments.log_z.masked_fill(moments.peak == -torch.inf, torch.nan)  # no key visible, no largest weight
+    return RowStats(log_z - moments.mean, moments.variance, -moments.log_q, (-log_z).exp())
 
 
 def stats_of_scores(scores: Float[Tensor, "*row key"]) -> RowStats:

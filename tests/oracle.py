@@ -1,0 +1,103 @@
+"""The measures again, slowly and in float64, from explicit weights: it shares no code with attnent.
+
+Visibility is stated from positions, not read from any mask that transformers made.
+"""
+
+import numpy as np
+
+MEASURES = (
+    "entropy",
+    "varentropy",
+    "collision_entropy",
+    "max_weight",
+    "sink_mass",
+    "prompt_mass",
+    "self_mass",
+    "previous_mass",
+)
+
+
+def visible_keys(padding, *, window=None, chunk=None) -> np.ndarray:
+    """(batch, query, key): which keys a query may see; `padding` (batch, position) is 1 on real tokens."""
+    padding = np.asarray(padding).astype(bool)
+    position = np.arange(padding.shape[1])
+    query, key = position[:, None], position[None, :]
+    seen = (key <= query)[None] & padding[:, None, :]
+    if window is not None:
+        seen = seen & (query - key < window)
+    if chunk is not None:
+        start = padding.argmax(-1)[:, None, None]
+        seen = seen & ((query - start) // chunk == (key - start) // chunk)
+    return seen
+
+
+def softmax(scores: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """(batch, head, query, key) weights in float64; rows that see nothing are 0."""
+    scores = np.where(visible, scores.astype(np.float64), -np.inf)
+    peak = np.where(visible.any(-1, keepdims=True), scores.max(-1, keepdims=True), 0.0)
+    powers = np.exp(scores - peak)
+    return powers / np.maximum(powers.sum(-1, keepdims=True), 1e-300)
+
+
+def row(weights: np.ndarray, visible: np.ndarray, own: int, n_prompt: int) -> dict[str, float]:
+    """All measures of one row; `own` is the query's own key, the first `n_prompt` positions are prompt (or padding)."""
+    nothing = dict.fromkeys(MEASURES, np.nan) | {"n_keys": 0}
+    if not visible.any():
+        return nothing
+    p = weights.astype(np.float64)[visible]
+    p = p / p.sum()
+    positive = p[p > 0]
+    surprisal = -np.log(positive)
+    entropy = float((positive * surprisal).sum())
+    keys = np.flatnonzero(visible)
+    at = dict(zip(keys.tolist(), p.tolist(), strict=True))
+    return {
+        "entropy": entropy,
+        "varentropy": float((positive * (surprisal - entropy) ** 2).sum()),
+        "collision_entropy": float(-np.log((p**2).sum())),
+        "max_weight": float(p.max()),
+        "sink_mass": float(p[0]),
+        "prompt_mass": float(p[keys < n_prompt].sum()),
+        "self_mass": at[own],
+        "previous_mass": at.get(own - 1, np.nan),
+        "n_keys": len(keys),
+    }
+
+
+def measures(weights, visible, *, own=None, n_prompt=None) -> dict[str, np.ndarray]:
+    """Each measure (batch, head, query) of weights (batch, head, query, key) and visible (batch, query, key).
+
+    `own` and `n_prompt` hold one number for each query; by default a query sits at its own index and all is prompt.
+    """
+    weights = np.asarray(weights)
+    n_batch, n_heads, n_queries, n_keys = weights.shape
+    own = np.arange(n_queries) if own is None else own
+    n_prompt = np.full(n_queries, n_keys) if n_prompt is None else n_prompt
+    rows = [
+        row(weights[b, h, q], visible[b, q], int(own[q]), int(n_prompt[q]))
+        for b in range(n_batch)
+        for h in range(n_heads)
+        for q in range(n_queries)
+    ]
+    return {
+        name: np.array([one[name] for one in rows]).reshape(n_batch, n_heads, n_queries)
+        for name in (*MEASURES, "n_keys")
+    }
+
+
+def largest_errors(got, wanted: dict[str, np.ndarray]) -> dict[str, float]:
+    """The largest absolute difference of each measure; fails where NaN and numbers do not stand in the same places."""
+    errors = {}
+    for name, want in wanted.items():
+        have = np.asarray(getattr(got, name), dtype=np.float64)
+        assert have.shape == want.shape, f"{name} is {have.shape}, not {want.shape}"
+        np.testing.assert_array_equal(np.isnan(have), np.isnan(want), err_msg=f"NaN in other places: {name}")
+        errors[name] = float(np.nanmax(np.abs(have - want), initial=0.0))
+    return errors
+
+
+def assert_measures(got, wanted: dict[str, np.ndarray], *, atol: float = 1e-4) -> None:
+    """Every measure agrees within `atol`, and the number of visible keys exactly."""
+    errors = largest_errors(got, wanted)
+    assert errors.pop("n_keys") == 0
+    assert max(errors.values()) <= atol, errors
