@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from typing import Self
 
 from tqdm.auto import tqdm
 
@@ -23,7 +22,7 @@ class Progress:
             total=total, initial=done, desc=doing, unit="response", disable=not shown or self._lines, dynamic_ncols=True
         )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *exception: object) -> None:

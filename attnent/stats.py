@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import statsmodels.api as sm
 import xarray as xr
+from jaxtyping import Float, Real
 from scipy import stats as sps
 from statsmodels.stats.multitest import multipletests
 
@@ -83,7 +84,9 @@ def curve(
 # ---- two groups
 
 
-def auroc(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
+def auroc(
+    a: Real[np.ndarray, "*sample n_a"], b: Real[np.ndarray, "*sample n_b"], axis: int = -1
+) -> Float[np.ndarray, "*sample"] | float:
     """P(a > b) + P(a = b) / 2: 0.5 is no difference; 2 AUROC - 1 is Cliff's delta (Mann & Whitney 1947)."""
     a, b = np.moveaxis(np.asarray(a, float), axis, -1), np.moveaxis(np.asarray(b, float), axis, -1)
     n_a, n_b = a.shape[-1], b.shape[-1]
@@ -91,7 +94,7 @@ def auroc(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
     return (ranks[..., :n_a].sum(-1) - n_a * (n_a + 1) / 2) / (n_a * n_b)
 
 
-def auroc_interval(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> Interval:
+def auroc_interval(a: Real[np.ndarray, " n_a"], b: Real[np.ndarray, " n_b"], *, seed: int = 0) -> Interval:
     """AUROC with its percentile bootstrap interval over responses. Raises StatsError below 5 responses in a group."""
     if min(len(a), len(b)) < 5:
         raise StatsError(f"the groups hold {len(a)} and {len(b)} responses; an interval needs at least 5 in each")

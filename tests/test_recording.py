@@ -1,0 +1,122 @@
+"""Recording into a Run folder with the bundled model: resumed, killed, locked, refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import attnent as ae
+
+N = 9
+EXAMPLES = pd.DataFrame(
+    {"id": [f"e{i}" for i in range(N)], "prompt": [f"Tell me about {'the ' * i}sea." for i in range(N)], "kind": "x"}
+)
+SETTINGS = {"task": "test", "max_new_tokens": 12, "batch_size": 3, "temperature": 0.9, "seed": 5, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return ae.load_model("tiny")
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    """A run that was never interrupted."""
+    return ae.record(*tiny, EXAMPLES, out_dir=tmp_path_factory.mktemp("whole"), **SETTINGS)
+
+
+def assert_same_numbers(run, other):
+    assert run.recorded == other.recorded
+    for response_id, trace in run.traces():
+        assert trace.identical(other.trace(response_id)), response_id
+
+
+def test_the_folder_is_named_by_task_model_and_parameters(whole):
+    assert whole.folder.parts[-3:-1] == ("test", "tiny")
+    assert whole.manifest["identity"]["seed"] == 5
+
+
+def test_the_manifest_says_what_was_run_and_how_long_it_took(whole):
+    assert whole.manifest["status"] == "complete"
+    assert whole.manifest["counts"] == {"examples": N, "recorded": N, "damaged_and_replaced": 0}
+    assert whole.manifest["identity"]["revision"]
+    assert whole.manifest["identity"]["chat_template"]
+    assert set(whole.manifest["versions"]) == {"attnent", "torch", "transformers"}
+    assert whole.manifest["sessions"][0]["responses"] == N
+
+
+def test_what_is_recorded_already_is_not_done_again(tiny, whole):
+    before = {path: path.stat().st_mtime_ns for path in whole.folder.glob("traces/*")}
+    ae.record(*tiny, EXAMPLES, folder=whole.folder, **SETTINGS)
+    assert {path: path.stat().st_mtime_ns for path in whole.folder.glob("traces/*")} == before
+
+
+def test_a_run_that_lost_responses_ends_with_the_same_numbers(tiny, whole, tmp_path):
+    run = ae.record(*tiny, EXAMPLES, out_dir=tmp_path, **SETTINGS)
+    for response_id in ("e0", "e4", "e5"):
+        (run.folder / "traces" / f"{response_id}.safetensors").unlink()
+    assert_same_numbers(ae.record(*tiny, EXAMPLES, out_dir=tmp_path, **SETTINGS), whole)
+
+
+def test_a_damaged_trace_is_recorded_again_and_counted(tiny, whole, tmp_path):
+    run = ae.record(*tiny, EXAMPLES, out_dir=tmp_path, **SETTINGS)
+    path = run.folder / "traces" / "e3.safetensors"
+    path.write_bytes(path.read_bytes()[:-7])
+    again = ae.record(*tiny, EXAMPLES, out_dir=tmp_path, **SETTINGS)
+    assert again.manifest["counts"]["damaged_and_replaced"] == 1
+    assert_same_numbers(again, whole)
+
+
+KILLED = """
+import sys, pandas as pd, attnent as ae
+examples = pd.read_json(sys.argv[1], orient="records")
+settings = {"task": "test", "max_new_tokens": 12, "batch_size": 3, "temperature": 0.9, "seed": 5, "progress": False}
+ae.record(*ae.load_model("tiny"), examples, folder=sys.argv[2], **settings)
+"""
+
+
+def test_a_process_killed_while_recording_is_resumed_to_the_same_numbers(tiny, whole, tmp_path):
+    (tmp_path / "examples.json").write_text(EXAMPLES.to_json(orient="records"))
+    folder = tmp_path / "run"
+    child = subprocess.Popen([sys.executable, "-c", KILLED, tmp_path / "examples.json", folder])
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("traces/*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    left = ae.Run(folder).recorded
+    assert 0 < len(left) < N, "the test must kill in the middle"
+    assert json.loads((folder / "run.json").read_text())["status"] == "recording"
+    assert_same_numbers(ae.record(*tiny, EXAMPLES, folder=folder, **SETTINGS), whole)
+
+
+def test_other_parameters_for_the_same_folder_are_refused_and_nothing_is_lost(tiny, whole):
+    before = sorted(whole.folder.glob("traces/*"))
+    with pytest.raises(ae.RunError, match=r"other parameters \(temperature differ\)"):
+        ae.record(*tiny, EXAMPLES, folder=whole.folder, **SETTINGS | {"temperature": 0.0})
+    assert sorted(whole.folder.glob("traces/*")) == before
+
+
+def test_other_parameters_get_a_folder_of_their_own(tiny, whole, tmp_path):
+    run = ae.record(*tiny, EXAMPLES.head(2), out_dir=tmp_path, **SETTINGS)
+    assert run.folder.name != whole.folder.name
+
+
+def test_every_prompt_is_checked_before_any_is_run(tiny, tmp_path):
+    examples = EXAMPLES.assign(prompt=[*EXAMPLES["prompt"][:-1], " "])
+    with pytest.raises(ae.PromptError, match="prompt 8 is empty"):
+        ae.record(*tiny, examples, out_dir=tmp_path, **SETTINGS)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_the_recorded_numbers_are_those_of_replay(tiny, whole):
+    trace = whole.trace("e7")
+    again = ae.replay(*tiny, EXAMPLES["prompt"][7], trace.token_id.values)
+    for measure in trace.data_vars:
+        np.testing.assert_allclose(again[measure].values, trace[measure].values, atol=1e-4)

@@ -1,0 +1,187 @@
+"""A Run folder works from files alone: these tests make Traces by hand and never load a model."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import attnent as ae
+from attnent.runs import Run
+from attnent.trace import ATTRIBUTES, CANDIDATES, MEASURES, STEP_NUMBERS, make_trace
+
+N_LAYERS, N_HEADS = 2, 3
+
+
+def trace_of(text: str, n_steps: int, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    steps = {name: np.zeros(n_steps, np.int32) for name in STEP_NUMBERS}
+    steps |= {name: rng.random((n_steps, 5)).astype(np.float32) for name in CANDIDATES}
+    attrs = dict.fromkeys(ATTRIBUTES, "") | {"schema_version": 1, "n_prompt": 4, "seed": 0, "response": text}
+    return make_trace(
+        {name: rng.random((N_LAYERS, N_HEADS, n_steps)).astype(np.float32) for name in MEASURES},
+        layer=[0, 1],
+        layer_kind=["self", "self"],
+        n_keys=np.tile(4 + np.arange(n_steps), (N_LAYERS, 1)),
+        token=list("x" * n_steps),
+        steps=steps,
+        attrs=attrs,
+    )
+
+
+EXAMPLES = pd.DataFrame({"id": ["a", "b", "c"], "prompt": ["one", "two", "three"], "kind": ["u", "v", "u"]})
+IDENTITY = {"task": "test", "seed": 0}
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run.start(tmp_path / "run", identity=IDENTITY, examples=EXAMPLES)
+    for place, response_id in enumerate(EXAMPLES["id"]):
+        run.save(response_id, trace_of(f"text {response_id}", 5 + 2 * place, seed=place))
+    return run
+
+
+def test_a_saved_trace_comes_back_equal(run):
+    assert run.trace("b").identical(trace_of("text b", 7, seed=1))
+
+
+def test_the_responses_table_has_a_row_a_response_with_the_examples_columns(run):
+    table = run.responses
+    assert table["response_id"].tolist() == ["a", "b", "c"]
+    assert table["kind"].tolist() == ["u", "v", "u"]
+    assert table["n_steps"].tolist() == [5, 7, 9]
+
+
+def test_a_token_row_holds_the_mean_over_layers_and_heads(run):
+    row = run.tokens.query("response_id == 'c' and step == 3").iloc[0]
+    np.testing.assert_allclose(row["entropy"], run.trace("c").entropy.values[:, :, 3].mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("measure", ["entropy", "normalized_entropy"])
+def test_a_stack_holds_each_trace_and_nan_after_its_end(run, measure):
+    stack = run.stack(measure)
+    assert stack.dims == ("response", "layer", "head", "step")
+    assert stack.shape == (3, N_LAYERS, N_HEADS, 9)
+    wanted = run.trace("a").entropy if measure == "entropy" else ae.normalized_entropy(run.trace("a"))
+    np.testing.assert_array_equal(stack.sel(response="a").values[..., :5], wanted.values)
+    assert stack.sel(response="a").values[..., 5:].size == np.isnan(stack.sel(response="a").values[..., 5:]).sum()
+
+
+def test_tables_follow_when_a_response_is_recorded_again(run):
+    before = run.responses.set_index("response_id")["entropy"]
+    run.save("a", trace_of("text a", 5, seed=99))
+    after = run.responses.set_index("response_id")["entropy"]
+    assert before["a"] != after["a"]
+    assert before["b"] == after["b"]
+
+
+def test_a_damaged_trace_is_skipped_with_a_warning_that_names_it(run):
+    path = run.folder / "traces" / "b.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match=r"b\.safetensors is damaged"):
+        assert [response_id for response_id, _ in run.traces()] == ["a", "c"]
+
+
+def test_a_damaged_trace_is_set_aside_so_that_it_is_recorded_again(run):
+    path = run.folder / "traces" / "b.safetensors"
+    path.write_bytes(b"nonsense")
+    assert run.discard_damaged() == ["b"]
+    assert run.recorded == ["a", "c"]
+
+
+def test_other_parameters_are_refused_and_named(run):
+    with pytest.raises(ae.RunError, match="other parameters .seed differ"):
+        Run.start(run.folder, identity=IDENTITY | {"seed": 1}, examples=EXAMPLES)
+
+
+def test_the_same_parameters_take_the_folder_up_again(run):
+    assert Run.start(run.folder, identity=IDENTITY, examples=EXAMPLES).recorded == ["a", "b", "c"]
+
+
+def test_a_second_writer_in_another_process_is_refused(run):
+    code = (
+        "import sys; from attnent.runs import Run, RunError\n"
+        f"run = Run({str(run.folder)!r})\n"
+        "try:\n"
+        "    with run.locked(): sys.exit(1)\n"
+        "except RunError as error: print(error)\n"
+    )
+    with run.locked():
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "another process is recording" in result.stdout
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ae.RunError, match="not a Run folder"):
+        Run(tmp_path)
+
+
+def test_a_broken_manifest_is_refused(run):
+    (run.folder / "run.json").write_text("{")
+    with pytest.raises(ae.RunError, match="damaged"):
+        Run(run.folder)
+
+
+def test_an_unwritable_folder_is_refused_with_advice(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ae.RunError, match="choose another out_dir"):
+        Run.start(tmp_path / "file" / "run", identity=IDENTITY, examples=EXAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("examples", "complaint"),
+    [
+        (EXAMPLES.drop(columns="prompt"), "lack the column prompt"),
+        (EXAMPLES.iloc[:0], "no examples"),
+        (EXAMPLES.assign(id="a"), "same id"),
+        (EXAMPLES.assign(id=["a", "../b", "c"]), "cannot name a file"),
+    ],
+)
+def test_examples_that_cannot_be_recorded_are_refused(tmp_path, examples, complaint):
+    with pytest.raises(ae.RunError, match=complaint):
+        Run.start(tmp_path / "run", identity=IDENTITY, examples=examples)
+
+
+def test_an_unknown_response_or_measure_is_named(run):
+    with pytest.raises(ae.RunError, match="no response 'z'"):
+        run.trace("z")
+    with pytest.raises(ae.TraceError, match="no measure 'entropie'"):
+        run.stack("entropie")
+
+
+def test_an_id_that_leaves_the_folder_is_refused(run):
+    with pytest.raises(ae.RunError, match="cannot name a file"):
+        run.trace("../../secret")
+
+
+def test_of_a_judges_labels_for_a_response_the_last_counts(run):
+    run.add_labels("grades", [{"response_id": "a", "judge": "rule", "grade": "correct"}])
+    run.add_labels("grades", [{"response_id": "a", "judge": "rule", "grade": "incorrect"}])
+    run.add_labels("grades", [{"response_id": "a", "judge": "model", "grade": "correct"}])
+    labels = run.labels("grades").set_index("judge")["grade"]
+    assert labels.to_dict() == {"rule": "incorrect", "model": "correct"}
+
+
+def test_a_label_without_its_judge_is_refused(run):
+    with pytest.raises(ae.RunError, match="judge"):
+        run.add_labels("grades", [{"response_id": "a", "grade": "correct"}])
+
+
+def test_analysis_of_a_run_needs_no_torch(run):
+    code = (
+        "import sys, attnent as ae\n"
+        f"run = ae.Run({str(run.folder)!r})\n"
+        "run.responses, run.tokens, run.stack('sinkless_entropy'), ae.lookback_ratio(run.trace('a'))\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_temporary_file_is_left_behind(run):
+    run.update_manifest(status="complete")
+    assert run.responses is not None
+    assert not list(run.folder.rglob("*.tmp"))
+    assert json.loads((run.folder / "run.json").read_text())["status"] == "complete"

@@ -1,0 +1,197 @@
+"""Statistics against independent implementations, and against data whose truth is planted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats as sps
+from sklearn.metrics import roc_auc_score
+
+from attnent import stats
+
+samples = arrays(np.float64, st.integers(1, 23), elements=st.integers(-5, 5))
+
+
+@given(samples, samples)
+def test_auroc_agrees_with_scikit_learn(a, b):
+    labels = np.concatenate([np.ones(len(a)), np.zeros(len(b))])
+    np.testing.assert_allclose(stats.auroc(a, b), roc_auc_score(labels, np.concatenate([a, b])), rtol=1e-12)
+
+
+@given(samples, samples)
+def test_exchanging_the_groups_mirrors_auroc(a, b):
+    np.testing.assert_allclose(stats.auroc(a, b) + stats.auroc(b, a), 1.0)
+
+
+def two_groups(rng, n, shift=0.0):
+    index = pd.Index([f"r{i}" for i in range(2 * n)], name="response_id")
+    groups = pd.Series(["a"] * n + ["b"] * n, index=index)
+    return pd.DataFrame({"x": rng.normal(size=2 * n) + shift * (groups == "a").to_numpy()}, index=index), groups
+
+
+def test_the_bootstrap_interval_covers_the_true_auroc_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    truth = sps.norm.cdf(0.7 / np.sqrt(2))
+    covered = 0
+    for seed in range(60):
+        interval = stats.auroc_interval(rng.normal(0.7, 1, 60), rng.normal(0, 1, 60), seed=seed)
+        covered += interval.low <= truth <= interval.high
+    assert 52 <= covered <= 60
+
+
+def test_too_few_responses_are_refused():
+    with pytest.raises(stats.StatsError, match="hold 4 and 9"):
+        stats.auroc_interval(np.arange(4.0), np.arange(9.0))
+
+
+def test_a_difference_that_length_explains_is_gone_when_length_is_held_fixed():
+    rng = np.random.default_rng(2)
+    table, groups = two_groups(rng, 400)
+    length = rng.normal(size=800) + (groups == "a")
+    table = table.assign(length=length, x=0.8 * length + rng.normal(size=800))
+    row = stats.compare(table, ["x"], groups, "a", "b", covariates=["length"]).loc["x"]
+    assert row["low"] > 0.55
+    assert row["adjusted_low"] < 0.5 < row["adjusted_high"]
+
+
+def test_a_difference_beside_length_is_recovered_on_the_auroc_scale():
+    rng = np.random.default_rng(3)
+    table, groups = two_groups(rng, 2000, shift=0.6)
+    table = table.assign(length=rng.normal(size=4000))
+    table["x"] += 2 * table["length"]
+    row = stats.compare(table, ["x"], groups, "a", "b", covariates=["length"]).loc["x"]
+    assert row["adjusted"] == pytest.approx(sps.norm.cdf(0.6 / np.sqrt(2)), abs=0.02)
+    assert row["adjusted_low"] < row["adjusted"] < row["adjusted_high"]
+
+
+def test_a_constant_measure_shows_no_difference():
+    table, groups = two_groups(np.random.default_rng(4), 20)
+    row = stats.compare(table.assign(x=1.0, z=range(40)), ["x"], groups, "a", "b", covariates=["z"]).loc["x"]
+    assert row["auroc"] == row["adjusted"] == 0.5
+
+
+def test_missing_numbers_are_left_out_and_counted():
+    table, groups = two_groups(np.random.default_rng(5), 20)
+    table.iloc[:3] = np.nan
+    row = stats.compare(table, ["x"], groups, "a", "b").loc["x"]
+    assert (row["n_a"], row["n_b"]) == (17, 20)
+
+
+def test_holm_adjusts_over_the_measures_asked_for():
+    table, groups = two_groups(np.random.default_rng(6), 50, shift=0.5)
+    table = table.assign(y=np.random.default_rng(7).normal(size=100))
+    result = stats.compare(table, ["x", "y"], groups, "a", "b")
+    assert result.loc["x", "p_holm"] == pytest.approx(2 * result.loc["x", "p"])
+
+
+def head_values(rng, n=40, n_layers=3, n_heads=5):
+    index = [f"r{i}" for i in range(2 * n)]
+    values = rng.normal(size=(2 * n, n_layers, n_heads))
+    dims = {"response": index, "layer": range(n_layers), "head": range(n_heads)}
+    return xr.DataArray(values, coords=dims, dims=list(dims)), pd.Series(["a"] * n + ["b"] * n, index=index)
+
+
+def test_the_planted_head_is_the_one_found():
+    values, groups = head_values(np.random.default_rng(13))
+    values[:40, 1, 3] += 1.5
+    found = stats.head_map(values, groups, "a", "b")
+    assert found.auroc.sel(layer=1, head=3) > 0.75
+    beyond = np.argwhere((found.p_max_t < 0.05).to_numpy())
+    assert beyond.tolist() == [[1, 3]]
+
+
+def test_a_head_map_agrees_with_auroc_head_by_head():
+    values, groups = head_values(np.random.default_rng(9))
+    found = stats.head_map(values, groups, "a", "b")
+    for layer, head in [(0, 0), (2, 4)]:
+        one = values.sel(layer=layer, head=head).to_numpy()
+        np.testing.assert_allclose(found.auroc.sel(layer=layer, head=head), stats.auroc(one[:40], one[40:]))
+
+
+def test_a_head_with_missing_numbers_stays_missing():
+    values, groups = head_values(np.random.default_rng(10))
+    values[5, 2, 2] = np.nan
+    found = stats.head_map(values, groups, "a", "b")
+    assert np.isnan(found.auroc.sel(layer=2, head=2))
+    assert found.auroc.notnull().sum() == 14
+
+
+@pytest.mark.slow
+def test_under_the_null_a_map_shows_any_head_in_about_one_of_twenty():
+    rng = np.random.default_rng(11)
+    shown = 0
+    for seed in range(100):
+        values, groups = head_values(rng, n=20)
+        shown += bool((stats.head_map(values, groups, "a", "b", seed=seed).p_max_t < 0.05).any())
+    assert shown <= 12
+
+
+def tokens_of(lengths: dict[str, int], value=lambda step: float(step)) -> pd.DataFrame:
+    rows = [(name, step, value(step)) for name, length in lengths.items() for step in range(length)]
+    return pd.DataFrame(rows, columns=["response_id", "step", "x"])
+
+
+def test_windows_take_the_first_or_last_steps_and_drop_shorter_responses():
+    tokens = tokens_of({"short": 2, "long": 5})
+    assert stats.response_means(tokens, first=3)["x"].to_dict() == {"long": 1.0}
+    assert stats.response_means(tokens, last=3)["x"].to_dict() == {"long": 3.0}
+    assert stats.response_means(tokens)["x"].to_dict() == {"short": 0.5, "long": 2.0}
+
+
+def test_the_matched_window_is_filled_by_nine_of_ten_in_each_group():
+    n_steps = pd.Series([*range(10, 20), *range(30, 40)])
+    groups = pd.Series(["a"] * 10 + ["b"] * 10)
+    window = stats.matched_window(n_steps, groups)
+    assert (n_steps[groups == "a"] >= window).mean() >= 0.9
+    assert (n_steps[groups == "a"] >= window + 1).mean() < 0.9 or window == 10
+
+
+def test_a_curve_counts_the_responses_that_reach_each_step():
+    tokens = tokens_of({f"r{i}": 3 + (i < 5) for i in range(8)})
+    found = stats.curve(tokens, "x", pd.Series("g", index=[f"r{i}" for i in range(8)]))
+    assert found["n"].tolist() == [8, 8, 8, 5]
+    assert found["mean"].tolist() == [0, 1, 2, 3]
+
+
+def test_a_curve_from_the_end_aligns_the_last_steps():
+    tokens = tokens_of({f"r{i}": 3 + i for i in range(6)})
+    found = stats.curve(tokens, "x", pd.Series("g", index=[f"r{i}" for i in range(6)]), from_end=True)
+    assert found["step"].max() == -1
+    assert found.set_index("step").loc[-1, "n"] == 6
+
+
+def test_the_band_of_a_curve_is_students_interval_over_responses():
+    tokens = pd.DataFrame({"response_id": list("abcdefg"), "step": 0, "x": [1.0, 2, 3, 4, 5, 6, 9]})
+    found = stats.curve(tokens, "x", pd.Series("g", index=list("abcdefg"))).iloc[0]
+    wanted = sps.ttest_1samp(tokens["x"], 0).confidence_interval()
+    np.testing.assert_allclose([found["low"], found["high"]], [wanted.low, wanted.high])
+
+
+def test_a_null_is_said_as_a_null_with_what_it_excludes():
+    row = pd.Series({"auroc": 0.52, "low": 0.45, "high": 0.60, "p_holm": 0.6, "n_a": 100, "n_b": 100})
+    assert stats.in_words(row, "entropy", "x", "y") == (
+        "entropy does not tell x from y responses (AUROC 0.52 [0.45, 0.60], n = 100 x, 100 y; "
+        "an effect beyond 0.60 or below 0.40 is excluded)"
+    )
+
+
+def test_an_effect_is_said_with_its_side():
+    row = pd.Series({"auroc": 0.3, "low": 0.2, "high": 0.4, "p_holm": 0.001, "n_a": 50, "n_b": 50})
+    assert "entropy is lower in x than in y responses (AUROC 0.30 [0.20, 0.40]" in stats.in_words(
+        row, "entropy", "x", "y"
+    )
+
+
+def test_three_ways_shows_length_as_a_row_of_its_own():
+    rng = np.random.default_rng(12)
+    names = [f"r{i}" for i in range(40)]
+    groups = pd.Series(["a"] * 20 + ["b"] * 20, index=names)
+    lengths = rng.integers(6, 12, 40)
+    tokens = tokens_of(dict(zip(names, lengths, strict=True)), value=lambda step: rng.normal())
+    responses = pd.DataFrame({"response_id": names, "n_steps": lengths, "n_prompt": rng.integers(3, 9, 40)})
+    ways = stats.three_ways(tokens, responses, ["x"], groups, "a", "b")
+    assert [*next(iter(ways.values())).index] == ["x", "n_prompt", "n_steps"]
+    assert [*list(ways.values())[-1].index] == ["x"]
