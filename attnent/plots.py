@@ -30,32 +30,20 @@ TEMPLATE = go.layout.Template(
         "yaxis": {"showline": True, "linecolor": "#888", "ticks": "outside", "gridcolor": "#eee", "zeroline": False},
     }
 )
-_DERIVED_AXES = {
-    "normalized_entropy": "normalized entropy",
-    "effective_keys": "effective keys",
-    "kl_to_uniform": "divergence from uniform (nat)",
-    "sinkless_entropy": "sinkless entropy (nat)",
-    "sinkless_varentropy": "sinkless varentropy (nat^2)",
-    "lookback_ratio": "lookback ratio",
-}
-_TOKEN_AXES = {
-    "token_entropy": "token entropy (nat)",
-    "token_varentropy": "token varentropy (nat^2)",
-    "logprob": "log-probability (nat)",
-    "n_steps": "response length (tokens)",
-    "n_prompt": "prompt length (tokens)",
+_TOKEN_MEASURES = {
+    "token_entropy": ("token entropy", "nat"),
+    "token_varentropy": ("token varentropy", "nat^2"),
+    "logprob": ("log-probability", "nat"),
+    "n_steps": ("response length", "tokens"),
+    "n_prompt": ("prompt length", "tokens"),
 }
 
 
 def axis_title(measure: str) -> str:
     """The name of a measure with its unit, as it stands on an axis."""
-    if measure in MEASURES:
-        name, unit = MEASURES[measure]
-        return name if unit == "1" else f"{name} ({unit.replace('^2', '²')})"
-    return (_DERIVED_AXES | _TOKEN_AXES).get(measure, measure.replace("_", " ")).replace("^2", "²")
-
-
-assert set(_DERIVED_AXES) == set(DERIVED)
+    named = MEASURES | {name: about for name, (_, *about) in DERIVED.items()} | _TOKEN_MEASURES
+    name, unit = named.get(measure, (measure.replace("_", " "), "1"))
+    return name if unit == "1" else f"{name} ({unit.replace('^2', '²')})"
 
 
 def curves(
@@ -229,7 +217,9 @@ def lines(by_name: Mapping[str, xr.DataArray], *, title: str, y_title: str) -> g
         )
     figure.update_xaxes(title_text="step (token)")
     figure.update_yaxes(title_text=y_title)
-    return figure.update_layout(template=TEMPLATE, title=title, height=420, legend={"y": -0.2, "yanchor": "top"})
+    return figure.update_layout(
+        template=TEMPLATE, title=title, height=420, legend={"y": -0.22, "yanchor": "top"}, margin={"b": 110}
+    )
 
 
 def response(trace: xr.Dataset, measures: Sequence[str] = ("entropy", "varentropy"), *, title: str = "") -> go.Figure:
@@ -255,7 +245,7 @@ def response(trace: xr.Dataset, measures: Sequence[str] = ("entropy", "varentrop
             row=row,
             col=1,
         )
-        figure.update_yaxes(title_text="mean " + axis_title(measure), row=row, col=1)
+        figure.update_yaxes(title_text=axis_title(measure).removeprefix("attention "), row=row, col=1)
     by_layer = trace["entropy"].mean("head").transpose("layer", "step")
     figure.add_heatmap(
         x=steps,

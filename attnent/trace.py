@@ -158,26 +158,23 @@ def check_trace_file(path: Path) -> None:
 
 
 # ---- derived quantities: exact, from what a Trace holds, in float64
+# They are computed on xarray Variables: named axes, without the cost of aligning coordinates that are one Trace's own.
 
 
 def normalized_entropy(trace: xr.Dataset) -> xr.DataArray:
     """H / ln k for k visible keys, in [0, 1]; NaN for k = 1."""
-    return _named(
-        _float64(trace.entropy) / log_keys(trace).where(trace.n_keys > 1),
-        "normalized_entropy",
-        "normalized entropy",
-        "1",
-    )
+    several = _keys(trace).where(_keys(trace) > 1)
+    return _derived(trace, _float64(trace, "entropy") / np.log(several), "normalized_entropy")
 
 
 def effective_keys(trace: xr.Dataset) -> xr.DataArray:
     """exp H: the number of keys that a uniform row of the same entropy would see."""
-    return _named(np.exp(_float64(trace.entropy)), "effective_keys", "effective keys", "1")
+    return _derived(trace, np.exp(_float64(trace, "entropy")), "effective_keys")
 
 
 def kl_to_uniform(trace: xr.Dataset) -> xr.DataArray:
     """KL(p || uniform) = ln k - H in nat, k the visible keys of that very row."""
-    return _named(log_keys(trace) - _float64(trace.entropy), "kl_to_uniform", "divergence from uniform", "nat")
+    return _derived(trace, np.log(_keys(trace)) - _float64(trace, "entropy"), "kl_to_uniform")
 
 
 def sinkless_entropy(trace: xr.Dataset) -> xr.DataArray:
@@ -185,10 +182,7 @@ def sinkless_entropy(trace: xr.Dataset) -> xr.DataArray:
 
     s is the sink mass and h(s) = -s ln s - (1-s) ln(1-s). NaN past s = 0.999, where it is ill-conditioned.
     """
-    sink = _sink(trace)
-    return _named(
-        (_float64(trace.entropy) - _binary_entropy(sink)) / (1 - sink), "sinkless_entropy", "sinkless entropy", "nat"
-    )
+    return _derived(trace, _sinkless_entropy(trace), "sinkless_entropy")
 
 
 def sinkless_varentropy(trace: xr.Dataset) -> xr.DataArray:
@@ -196,11 +190,11 @@ def sinkless_varentropy(trace: xr.Dataset) -> xr.DataArray:
 
     V' = [V - s (-ln s - H)^2] / (1-s) - (H' - ln(1-s) - H)^2. NaN past s = 0.999, where it is ill-conditioned.
     """
-    sink, entropy = _sink(trace), _float64(trace.entropy)
-    of_sink = sink * (-np.log(sink.where(sink > 0)) - entropy) ** 2
-    rest = (_float64(trace.varentropy) - of_sink.fillna(0.0)) / (1 - sink)
-    shift = sinkless_entropy(trace) - np.log1p(-sink) - entropy
-    return _named((rest - shift**2).clip(min=0.0), "sinkless_varentropy", "sinkless varentropy", "nat^2")
+    sink, entropy = _sink(trace), _float64(trace, "entropy")
+    of_sink = (sink * (-np.log(sink.where(sink > 0)) - entropy) ** 2).fillna(0.0)
+    rest = (_float64(trace, "varentropy") - of_sink) / (1 - sink)
+    shift = _sinkless_entropy(trace) - np.log1p(-sink) - entropy
+    return _derived(trace, (rest - shift**2).clip(min=0.0), "sinkless_varentropy")
 
 
 def lookback_ratio(trace: xr.Dataset) -> xr.DataArray:
@@ -208,22 +202,21 @@ def lookback_ratio(trace: xr.Dataset) -> xr.DataArray:
 
     Only keys that exist and are visible at that step are counted; NaN while there is no generated key or no prompt key.
     """
-    generated = np.minimum(trace.step, trace.n_keys)
-    on_prompt = _float64(trace.prompt_mass) / (trace.n_keys - generated).where(trace.n_keys > generated)
-    on_generated = (1 - _float64(trace.prompt_mass)) / generated.where(generated > 0)
-    return _named((on_prompt / (on_prompt + on_generated)), "lookback_ratio", "lookback ratio", "1")
+    keys, on_prompt = _keys(trace), _float64(trace, "prompt_mass")
+    generated = np.minimum(trace["step"].variable, keys)
+    of_prompt_key = on_prompt / (keys - generated).where(keys > generated)
+    of_generated_key = (1 - on_prompt) / generated.where(generated > 0)
+    return _derived(trace, of_prompt_key / (of_prompt_key + of_generated_key), "lookback_ratio")
 
 
+# name: (function, long name, unit)
 DERIVED = {
-    function.__name__: function
-    for function in (
-        normalized_entropy,
-        effective_keys,
-        kl_to_uniform,
-        sinkless_entropy,
-        sinkless_varentropy,
-        lookback_ratio,
-    )
+    "normalized_entropy": (normalized_entropy, "normalized attention entropy", "1"),
+    "effective_keys": (effective_keys, "effective keys", "1"),
+    "kl_to_uniform": (kl_to_uniform, "divergence of attention from uniform", "nat"),
+    "sinkless_entropy": (sinkless_entropy, "sinkless attention entropy", "nat"),
+    "sinkless_varentropy": (sinkless_varentropy, "sinkless attention varentropy", "nat^2"),
+    "lookback_ratio": (lookback_ratio, "lookback ratio", "1"),
 }
 
 
@@ -233,28 +226,32 @@ def measure(trace: xr.Dataset, name: str) -> xr.DataArray:
         return trace[name]
     if name not in DERIVED:
         raise TraceError(f"there is no measure {name!r}; choose one of {', '.join([*MEASURES, *DERIVED])}")
-    return DERIVED[name](trace)
+    function, _, _ = DERIVED[name]
+    return function(trace)
 
 
-def _float64(values: xr.DataArray) -> xr.DataArray:
-    return values.astype(np.float64)
+def _float64(trace: xr.Dataset, name: str) -> xr.Variable:
+    return trace[name].variable.astype(np.float64)
 
 
-def log_keys(trace: xr.Dataset) -> xr.DataArray:
-    """ln k, the largest entropy (nat) a row of k visible keys can have; NaN where no key is visible."""
-    return np.log(trace.n_keys.where(trace.n_keys > 0).astype(np.float64))
+def _keys(trace: xr.Dataset) -> xr.Variable:
+    keys = _float64(trace, "n_keys")
+    return keys.where(keys > 0)
 
 
-def _sink(trace: xr.Dataset) -> xr.DataArray:
-    sink = _float64(trace.sink_mass)
+def _sink(trace: xr.Dataset) -> xr.Variable:
+    sink = _float64(trace, "sink_mass")
     return sink.where(sink <= SINK_LIMIT)
 
 
-def _binary_entropy(share: xr.DataArray) -> xr.DataArray:
-    inside = share.where((share > 0) & (share < 1))
-    entropy = -inside * np.log(inside) - (1 - inside) * np.log1p(-inside)
-    return entropy.where(share.isnull() | inside.notnull(), 0.0)
+def _sinkless_entropy(trace: xr.Dataset) -> xr.Variable:
+    sink = _sink(trace)
+    inside = sink.where(sink > 0)
+    binary_entropy = (-inside * np.log(inside)).fillna(0.0) - (1 - sink) * np.log1p(-sink)
+    return (_float64(trace, "entropy") - binary_entropy) / (1 - sink)
 
 
-def _named(values: xr.DataArray, name: str, long_name: str, units: str) -> xr.DataArray:
-    return values.transpose("layer", "head", "step").rename(name).assign_attrs(long_name=long_name, units=units)
+def _derived(trace: xr.Dataset, values: xr.Variable, name: str) -> xr.DataArray:
+    _, long_name, units = DERIVED[name]
+    values = values.transpose("layer", "head", "step")
+    return xr.DataArray(values, trace["entropy"].coords, name=name).assign_attrs(long_name=long_name, units=units)
