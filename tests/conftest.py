@@ -40,14 +40,14 @@ def random_llama(**settings) -> LlamaForCausalLM:
     torch.manual_seed(0)
     settings = {
         "vocab_size": 263,
-        "hidden_size": 22,
+        "hidden_size": 42,
         "intermediate_size": 29,
         "num_hidden_layers": N_LAYERS,
         "num_attention_heads": N_HEADS,
         "num_key_value_heads": N_GROUPS,
         "head_dim": WIDTH,
         "max_position_embeddings": CONTEXT,
-        "initializer_range": 0.5,
+        "initializer_range": 0.3,
         "bos_token_id": None,
         "eos_token_id": 262,
         "pad_token_id": 261,

@@ -101,3 +101,45 @@ def assert_measures(got, wanted: dict[str, np.ndarray], *, atol: float = 1e-4) -
     errors = largest_errors(got, wanted)
     assert errors.pop("n_keys") == 0
     assert max(errors.values()) <= atol, errors
+
+
+# ---- scores of a Llama, from what its projections give
+
+
+def rotated(states: np.ndarray, positions: np.ndarray, theta: float) -> np.ndarray:
+    """(batch, head, position, width) turned by the rotary embedding of Su et al. 2021, halves paired as Llama does."""
+    width = states.shape[-1]
+    angle = positions[:, None, :, None] * theta ** (-np.arange(0, width, 2) / width)
+    cos, sin = np.cos(angle), np.sin(angle)
+    left, right = states[..., : width // 2], states[..., width // 2 :]
+    return np.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1)
+
+
+def llama_weights(model, inputs, *, n_heads: int, n_groups: int, theta: float = 10000.0) -> list[np.ndarray]:
+    """The weights of each layer (batch, head, query, key): projections from the model, all the rest here in float64."""
+    seen: dict[str, np.ndarray] = {}
+
+    def keep(name):
+        return lambda module, args, output: seen.__setitem__(name, output.double().numpy())
+
+    layers = model.model.layers
+    handles = [
+        getattr(layer.self_attn, f"{which}_proj").register_forward_hook(keep(f"{which}{number}"))
+        for number, layer in enumerate(layers)
+        for which in "qk"
+    ]
+    model(**inputs)
+    for handle in handles:
+        handle.remove()
+    positions = inputs["position_ids"].numpy()
+    visible = visible_keys(inputs["attention_mask"])[:, None]
+    weights = []
+    for number in range(len(layers)):
+        query, key = (
+            seen[f"{which}{number}"].reshape(*positions.shape, heads, -1).swapaxes(1, 2)
+            for which, heads in (("q", n_heads), ("k", n_groups))
+        )
+        query, key = rotated(query, positions, theta), rotated(key, positions, theta)
+        key = key.repeat(n_heads // n_groups, axis=1)
+        weights.append(softmax(query @ key.swapaxes(-1, -2) / query.shape[-1] ** 0.5, visible))
+    return weights
