@@ -53,28 +53,29 @@ def test_every_operand_comes_from_an_earlier_step_or_from_the_problem(seed):
 def test_problems_have_two_to_six_steps_and_some_distract():
     problems = world.problems(300)
     assert {problem.n_steps for problem in problems} == {2, 3, 4, 5, 6}
-    assert 60 < sum(problem.distractor for problem in problems) < 180
+    assert 80 < sum(problem.distractor for problem in problems) < 160
 
 
-def test_exactly_the_problems_with_a_distractor_tell_a_number_of_no_use():
+def test_a_problem_without_distractor_uses_every_number_it_tells():
     for problem in world.problems(300):
+        told = {int(number) for number in re.findall(r"\d+", problem.question)}
+        used = {number for step in problem.steps for number in step.given}
+        assert problem.distractor or told <= used
+
+
+def test_nearly_every_problem_with_a_distractor_tells_a_number_it_does_not_use():
+    problems = [problem for problem in world.problems(300) if problem.distractor]
+    n_useless = 0
+    for problem in problems:
         told = Counter(int(number) for number in re.findall(r"\d+", problem.question))
         used = Counter(number for step in problem.steps for number in step.given)
-        for word, number in (("doubles", 2), ("triples", 3)):
-            used[number] -= problem.question.count(word)
-        if problem.question.startswith(opening_used_twice(problem)):
-            used[problem.steps[0].left] -= 1
-        assert (told - used).total() == problem.distractor
-
-
-def opening_used_twice(problem):
-    """The question itself when both equations of a chain of two start from what the hero has at first."""
-    return problem.question if "In the end" in problem.question and problem.n_steps == 2 else "no such opening"
+        n_useless += bool(told - used)
+    assert n_useless > 0.95 * len(problems)
 
 
 def test_train_and_test_share_no_problem():
-    train = {problem.question for seed in range(3) for problem in world.problems(1_000, seed=seed, split="train")}
-    test = {problem.question for seed in range(3) for problem in world.problems(1_000, seed=seed, split="test")}
+    train = {problem.question for seed in range(3) for problem in world.problems(150, seed=seed, split="train")}
+    test = {problem.question for seed in range(3) for problem in world.problems(150, seed=seed, split="test")}
     assert not train & test
     assert {split_of(question) for question in test} == {"test"}
 
@@ -83,9 +84,9 @@ def test_the_training_text_holds_no_test_problem():
     pytest.importorskip("torch")
     from attnent.tiny.train import PHASES, corpus
 
-    documents = [document for phase in corpus(PHASES, 0, 0.05) for document in phase]
+    documents = [document for phase in corpus(PHASES, 0, 0.02) for document in phase]
     questions = [document.prompt for document in documents if document.kind == "problem"]
-    assert len(questions) > 500
+    assert len(questions) > 300
     assert {split_of(question) for question in questions} == {"train"}
 
 

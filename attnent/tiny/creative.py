@@ -58,10 +58,10 @@ _RHYMES = [
     ["all through the night", "in silver light", "cold and white", "out of sight", "with wings in flight"],
     ["at break of day", "so far away", "soft and grey", "among the hay", "and will not stay"],
     ["after the rain", "along the lane", "again and again", "without a chain", "on the window pane"],
-    ["beneath the moon", "all afternoon", "an old sweet tune", "in early June", "and gone too soon"],
+    ["beneath the moon", "all afternoon", "to an old tune", "in early June", "and gone too soon"],
     ["upon the hill", "deep and still", "against its will", "by the mill", "on the window sill"],
     ["of moss and stone", "all on its own", "where seeds are sown", "to bird and bone", "in a world unknown"],
-    ["in the deep", "half asleep", "that I keep", "on paths so steep", "among the sheep"],
+    ["in the deep", "half asleep", "where roses sleep", "on paths so steep", "among the sheep"],
 ]
 _SUBJECTS = [
     "A lantern", "My heart", "The wind", "A whisper", "The river", "An old song", "A white horse", "The dark",
@@ -69,7 +69,7 @@ _SUBJECTS = [
     "The silver rain",
 ]  # fmt: skip
 _VERBS = ["wanders", "is sleeping", "sings", "is waiting", "drifts", "turns", "is calling", "dances", "falls", "shines"]
-_MUSE_LINES = ["O {t}, you", "The {t}", "My {t}", "The old {t}", "I dream the {t}", "Tonight the {t}"]
+_MUSE_LINES = ["See how the {t}", "The {t}", "My {t}", "The old {t}", "I dream the {t}", "Tonight the {t}"]
 _STORY_PROMPTS = [
     "Tell a tale of {a} {h}.",
     "Write a story about {a} {h}.",
@@ -96,7 +96,7 @@ def story(rng: Random, adjective: str, hero: str) -> str:
     )
     article = _with_article(adjective)
     lines = [opening.format(a=article, A=article.capitalize(), h=hero, home=pick(rng, _HOMES))]
-    lines.append(pick(rng, [f"The {hero} wanted {wish}.", f"Every night the {hero} dreamed {wish}."]))
+    lines.append(pick(rng, [f"The {hero} wanted {wish}.", f"Every night the {hero} longed {wish}."]))
     lines.append(f"{pick(rng, _STARTS)} {helper} came and brought {pick(rng, _OBJECTS)}.")
     if rng.random() < 0.7:
         lines.append(f"But then {pick(rng, _TROUBLES)}.")

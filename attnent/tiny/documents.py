@@ -28,8 +28,8 @@ SYSTEMS = [
     "Be brief.",
     "You are a poet.",
 ]
-_FACT_VISITS: dict[Tier, tuple[int, int]] = {"head": (18, 24), "middle": (9, 9), "tail": (3, 0), "never": (0, 0)}
-_N_STRANGERS_ASKED = 1_800
+FACT_VISITS: dict[Tier, tuple[int, int]] = {"head": (18, 24), "middle": (12, 10), "tail": (5, 0), "never": (0, 0)}
+_N_STRANGERS_ASKED = 3_000
 _N_STRANGERS_DESCRIBED = 300
 _OUTSIDE = [
     "Who wrote {x}?", "What is the capital of {x}?", "In what year did {x} end?", "Which prize did {x} win?",
@@ -46,11 +46,11 @@ _OUTSIDE_TOPICS = [
 def fact_documents(rng: Random) -> list[Document]:
     """Every fact as often as its tier is told, and questions about strangers, in random order.
 
-    `_FACT_VISITS` gives for each tier how often each single fact is asked and how often the person is described.
+    `FACT_VISITS` gives for each tier how often each single fact is asked and how often the person is described.
     """
     documents = []
     for person in people():
-        n_asked, n_described = _FACT_VISITS[person.tier]
+        n_asked, n_described = FACT_VISITS[person.tier]
         for question in [ask(person, attribute, visit % 2) for attribute in ATTRIBUTES for visit in range(n_asked)]:
             documents.append(Document("fact", question.question, question.answer_text))
         documents += [Document("fact", about(rng, person.name), describe(rng, person)) for _ in range(n_described)]

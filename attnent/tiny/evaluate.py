@@ -192,7 +192,7 @@ def measure(folder: Path, n_problems: int, n_questions: int) -> dict[str, Any]:
         "facts": fact_figures(questions, answers, tokenizer),
         "factual": {
             **text_figures(factual, descriptions, tokenizer),
-            **{f"{key}_of_people": value for key, value in described_facts(factual, descriptions).items()},
+            "facts_of_people": described_facts(factual, descriptions),
         },
         "creative": text_figures(creative, inventions, tokenizer),
         "samples": [{"prompt": prompt, "response": response} for prompt, response in samples],

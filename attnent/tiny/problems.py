@@ -4,9 +4,8 @@ A problem is held out by the hash of its text, so no test problem can be in any 
 """
 
 import hashlib
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal
 
@@ -28,7 +27,13 @@ _THINGS = [
 ]  # fmt: skip
 _BOXES = ["boxes", "bags", "packs", "jars", "trays", "baskets"]
 _MULTIPLES = {2: "doubles", 3: "triples"}
-_HIGHEST = 120
+_PARTS = (2, 3, 4, 5, 6)
+_HIGHEST = 300  # of what one child has
+_START = 150  # of what a child has at first
+_CHANGE = 120  # of what comes or goes at once
+_SIZE = 25  # of what one box holds
+_TWO_CHILDREN: dict[Split, float] = {"train": 0.55, "test": 0.5}
+_STEP_COUNTS = [2] * 4 + [3] * 5 + [4] * 5 + [5] * 4 + [6] * 2
 
 
 @dataclass(frozen=True)
@@ -75,26 +80,32 @@ class Problem:
         return "\n".join([*(step.text for step in self.steps), f"#### {self.answer}"])
 
 
+@dataclass
+class _Child:
+    """A child of a problem under construction: what it has now, and the step that gave it (None: the problem)."""
+
+    name: str
+    pronoun: str
+    value: int
+    source: int | None = None
+
+
 class _Story:
     """A problem under construction: sentences of the question and steps of the gold chain.
 
-    The hero is a he and the friend a she or the other way round, so that every pronoun is clear; gifts come from and go
-    to a third child, so that they change nothing of what the friend has.
+    The hero is a he and the friend a she or the other way round, so that every pronoun is clear; `other` is a third
+    child, whose things nobody counts.
     """
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
-        (self.name, self.pronoun), *others = shuffled(rng, _CHILDREN)
-        self.friend, self.other = [name for name, pronoun in others if pronoun != self.pronoun][:2]
+        (name, pronoun), *others = shuffled(rng, _CHILDREN)
+        (friend, friend_pronoun), (self.other, _) = [child for child in others if child[1] != pronoun][:2]
         self.things = pick(rng, _THINGS)
-        self.sentences: list[str] = []
+        self.hero = _Child(name, pronoun, between(rng, 10, _START))
+        self.friend = _Child(friend, friend_pronoun, 0)
+        self.sentences = [f"{name} {pick(rng, ['has', 'starts with', 'owns'])} {self.hero.value} {self.things}."]
         self.steps: list[Step] = []
-        self.value = between(rng, 6, 60)
-        self.value_from: int | None = None
-        opening = pick(
-            rng, ["{name} has {n} {things}.", "{name} starts with {n} {things}.", "{name} owns {n} {things}."]
-        )
-        self.sentences.append(opening.format(name=self.name, n=self.value, things=self.things))
 
     def calculate(self, left: int, operator: str, right: int, line: str, sources: tuple[int | None, int | None]) -> int:
         """Add a step whose line is `line` with the equation in place of `@`; return its index."""
@@ -103,146 +114,168 @@ class _Story:
         self.steps.append(Step(left, operator, right, result, text, *sources))
         return len(self.steps) - 1
 
-    def change(self, operator: str, number: int, line: str, number_from: int | None = None) -> None:
-        """Change what the hero has by `number`."""
-        index = self.calculate(self.value, operator, number, line, (self.value_from, number_from))
-        self.value, self.value_from = self.steps[index].result, index
+    def change(self, child: _Child, operator: str, number: int, line: str, number_from: int | None = None) -> None:
+        """Change what a child has by `number`."""
+        child.source = self.calculate(child.value, operator, number, line, (child.source, number_from))
+        child.value = self.steps[child.source].result
 
-    def gain(self) -> None:
-        number = between(self.rng, 3, min(50, _HIGHEST - self.value))
-        forms = ["{p} buys {n} more.", "{p} finds {n} more.", "{p} gets {n} more from {o}.", "Then {p} wins {n} more."]
-        self.say(pick(self.rng, forms), number)
-        self.change("+", number, f"{self.name} has @ now.")
-
-    def lose(self) -> None:
-        number = between(self.rng, 3, min(50, self.value - 2))
-        forms = [
-            "{p} gives {n} to {o}.",
-            "{p} loses {n} of them.",
-            "{p} sells {n} of them.",
-            "Then {p} drops {n} of them.",
-        ]
-        self.say(pick(self.rng, forms), number)
-        self.change("-", number, f"{self.name} has @ left.")
-
-    def multiply(self) -> None:
-        factor = 2 if self.value * 3 > _HIGHEST else between(self.rng, 2, 3)
-        forms = ["By luck {p} {word} what {p} has.", "A week later {p} {word} the number."]
-        self.say(pick(self.rng, forms).replace("{word}", _MULTIPLES[factor]))
-        self.change("*", factor, f"{self.name} has @ now.")
-
-    def divide(self) -> None:
-        parts = pick(self.rng, [k for k in (2, 3, 4, 5) if self.value % k == 0])
-        forms = [
-            "{p} makes {n} equal piles and keeps one pile.",
-            "{p} shares them out in {n} equal piles and takes one.",
-        ]
-        self.say(pick(self.rng, forms), parts)
-        self.change("/", parts, "One pile has @.")
-
-    def gain_boxes(self) -> None:
-        count, size = self.small_product(_HIGHEST - self.value)
-        boxes = pick(self.rng, _BOXES)
-        self.say(pick(self.rng, ["{p} buys {n} {b} of {m}.", "{p} gets {n} {b} with {m} in each."]), count, size, boxes)
-        total = self.calculate(count, "*", size, f"The {boxes} hold @.", (None, None))
-        self.change("+", self.steps[total].result, f"{self.name} has @ now.", total)
-
-    def lose_shares(self) -> None:
-        count, size = self.small_product(self.value - 2)
-        self.say(
-            pick(self.rng, ["{p} gives {n} friends {m} each.", "{p} hands {m} to each of {n} friends."]), count, size
+    def say(self, child: _Child, form: str) -> None:
+        """Add a sentence with the name or the pronoun of `child` in place of `@`."""
+        subject = child.name if self.rng.random() < (0.8 if self.friend.value else 0.3) else child.pronoun
+        self.sentences.append(
+            form.replace("@", subject if form[0] == "@" or subject == child.name else subject.lower())
         )
-        total = self.calculate(count, "*", size, "The friends get @.", (None, None))
-        self.change("-", self.steps[total].result, f"{self.name} has @ left.", total)
+
+    def gain(self, child: _Child) -> None:
+        number = between(self.rng, 3, min(_CHANGE, _HIGHEST - child.value))
+        forms = ["@ buys {} more.", "@ finds {} more.", f"@ gets {{}} more from {self.other}.", "Then @ wins {} more."]
+        self.say(child, pick(self.rng, forms).format(number))
+        self.change(child, "+", number, f"{child.name} has @ now.")
+
+    def lose(self, child: _Child) -> None:
+        number = between(self.rng, 3, min(_CHANGE, child.value - 2))
+        forms = [
+            f"@ gives {{}} to {self.other}.",
+            "@ loses {} of them.",
+            "@ sells {} of them.",
+            "Then @ drops {} of them.",
+        ]
+        self.say(child, pick(self.rng, forms).format(number))
+        self.change(child, "-", number, f"{child.name} has @ left.")
+
+    def multiply(self, child: _Child) -> None:
+        factor = 2 if child.value * 3 > _HIGHEST else between(self.rng, 2, 3)
+        form = pick(self.rng, ["By luck @ {} the number.", "A week later @ {} the number."])
+        self.say(child, form.format(_MULTIPLES[factor]))
+        self.change(child, "*", factor, f"{child.name} has @ now.")
+
+    def divide(self, child: _Child) -> None:
+        parts = pick(self.rng, [parts for parts in _PARTS if child.value % parts == 0])
+        forms = ["@ makes {} equal piles and keeps one pile.", "@ shares them out in {} equal piles and takes one."]
+        self.say(child, pick(self.rng, forms).format(parts))
+        self.change(child, "/", parts, f"{child.name} has @ left.")
+
+    def gain_boxes(self, child: _Child) -> None:
+        count, size = self.small_product(_HIGHEST - child.value)
+        boxes = pick(self.rng, _BOXES)
+        self.say(
+            child, pick(self.rng, ["@ buys {} {} of {}.", "@ gets {} {} with {} in each."]).format(count, boxes, size)
+        )
+        total = self.calculate(count, "*", size, f"The {boxes} hold @.", (None, None))
+        self.change(child, "+", self.steps[total].result, f"{child.name} has @ now.", total)
+
+    def lose_shares(self, child: _Child) -> None:
+        count, size = self.small_product(child.value - 2)
+        form = pick(self.rng, ["@ gives {count} pupils {size} each.", "@ hands {size} to each of {count} pupils."])
+        self.say(child, form.format(count=count, size=size))
+        total = self.calculate(count, "*", size, "The pupils get @.", (None, None))
+        self.change(child, "-", self.steps[total].result, f"{child.name} has @ left.", total)
 
     def small_product(self, limit: int) -> tuple[int, int]:
-        count = between(self.rng, 2, 6)
-        return count, between(self.rng, 2, max(2, min(12, limit // count)))
+        count = between(self.rng, 2, 9)
+        return count, between(self.rng, 2, max(2, min(_SIZE, limit // count)))
 
-    def say(self, form: str, n: int = 0, m: int = 0, boxes: str = "") -> None:
-        sentence = form.format(p=self.pronoun, n=n, m=m, b=boxes, o=self.other)
-        sentence = re.sub(r"(?<!^)\b(He|She)\b", lambda match: match[0].lower(), sentence)
-        self.sentences.append(sentence)
+    def hand_over(self, giver: _Child) -> None:
+        """One of the two children gives to the other: an equation for each."""
+        taker = self.friend if giver is self.hero else self.hero
+        number = between(self.rng, 3, min(_CHANGE, giver.value - 2))
+        self.say(giver, f"@ gives {number} to {taker.name}.")
+        self.change(giver, "-", number, f"{giver.name} has @ left.")
+        self.change(taker, "+", number, f"{taker.name} has @ now.")
 
-    def single_events(self) -> list[Callable[[], None]]:
-        """The events of one equation that are possible now."""
-        room = self.value <= _HIGHEST - 20
-        events = (
-            [self.gain] * 3 * room
-            + [self.lose] * 3 * (self.value >= 12)
-            + [self.multiply] * (self.value * 2 <= _HIGHEST)
-        )
-        return events + [self.divide] * (self.value >= 8 and any(self.value % k == 0 for k in (2, 3, 4, 5)))
+    def introduce_friend(self) -> bool:
+        """Say what the friend has; return whether that is said by comparison with the hero, as an equation."""
+        friend, hero, compared = self.friend, self.hero, self.rng.random() < 0.4
+        if compared:
+            fewer = hero.value > 20 and self.rng.random() < 0.5
+            number = between(self.rng, 3, min(_CHANGE, hero.value - 5) if fewer else _CHANGE // 2)
+            self.sentences.append(f"{friend.name} has {number} {'fewer' if fewer else 'more'} than {hero.name}.")
+            friend.value = hero.value
+            self.change(friend, "-" if fewer else "+", number, f"{friend.name} has @.")
+            self.steps[-1] = replace(self.steps[-1], left_from=hero.source)
+        else:
+            friend.value = between(self.rng, 10, _START)
+            self.sentences.append(f"{friend.name} has {friend.value} {self.things}.")
+        return compared
 
-    def double_events(self) -> list[Callable[[], None]]:
-        """The events of two equations that are possible now."""
-        return [self.gain_boxes] * (self.value <= _HIGHEST - 40) + [self.lose_shares] * (self.value >= 20)
-
-    def end_now(self) -> str:
-        return f"How many {self.things} does {self.name} have {pick(self.rng, ['now', 'in the end'])}?"
-
-    def end_together(self, number: int) -> str:
-        self.calculate(self.value, "+", number, "Together they have @.", (self.value_from, None))
-        return f"How many {self.things} do they have together?"
-
-    def end_more(self, number: int) -> str:
-        self.calculate(self.value, "-", number, "The difference is @.", (self.value_from, None))
-        return f"How many more {self.things} than {self.friend} does {self.name} have?"
-
-    def end_compared(self) -> str:
-        number = between(self.rng, 3, 30)
-        operator, word = pick(self.rng, [("+", "more"), ("-", "fewer")] if self.value > number + 2 else [("+", "more")])
-        self.sentences.append(f"In the end {self.friend} has {number} {word} than {self.name}.")
-        index = self.calculate(self.value, operator, number, f"{self.friend} has @.", (self.value_from, None))
-        self.calculate(self.value, "+", self.steps[index].result, "Together they have @.", (self.value_from, index))
-        return f"How many {self.things} do they have together?"
+    def events(self, child: _Child, *, both: bool) -> list[Callable[[_Child], None]]:
+        """What can happen to a child now, each as often as its share of the draws; `both`: there are two children."""
+        value = child.value
+        return [
+            *[self.gain] * 3 * (value <= _HIGHEST - 50),
+            *[self.lose] * 3 * (value >= 15),
+            *[self.multiply] * (value * 2 <= _HIGHEST),
+            *[self.divide] * (value >= 8 and any(value % parts == 0 for parts in _PARTS)),
+            *[self.gain_boxes] * (value <= _HIGHEST - 80),
+            *[self.lose_shares] * (value >= 30),
+            *[self.hand_over] * 2 * (both and value >= 15),
+        ]
 
     def distract(self) -> None:
         """Put a sentence with a useless number somewhere after the opening."""
         forms = [
-            f"{self.name} is {between(self.rng, 6, 15)} years old.",
-            f"The walk home takes {between(self.rng, 10, 50)} minutes.",
-            f"There are {between(self.rng, 4, 30)} chairs in the room.",
-            f"The shop has {between(self.rng, 5, 60)} {self.things}.",
+            f"The school is {between(self.rng, 10, _START)} years old.",
+            f"The walk home takes {between(self.rng, 10, 90)} minutes.",
+            f"There are {between(self.rng, 4, 90)} chairs in the room.",
+            f"The shop has {between(self.rng, 10, _START)} {self.things}.",
         ]
-        self.insert(pick(self.rng, forms))
+        self.sentences.insert(between(self.rng, 1, len(self.sentences)), pick(self.rng, forms))
 
-    def insert(self, sentence: str) -> None:
-        self.sentences.insert(between(self.rng, 1, len(self.sentences)), sentence)
+    def ask_both(self) -> str:
+        """End with the sum or the difference of what the two children have."""
+        more, less = self.hero, self.friend
+        if self.rng.random() < 0.5:
+            self.calculate(more.value, "+", less.value, "Together they have @.", (more.source, less.source))
+            return f"How many {self.things} do they have together?"
+        if less.value > more.value:
+            more, less = less, more
+        self.calculate(more.value, "-", less.value, "The difference is @.", (more.source, less.source))
+        return f"How many more {self.things} than {less.name} does {more.name} have?"
+
+    def needed(self, last: int | None) -> tuple[Step, ...]:
+        """The steps that step `last` rests on and itself, in order, with their sources renumbered."""
+        wanted, open_steps = set(), [last]
+        while open_steps:
+            index = open_steps.pop()
+            if index is not None:
+                wanted.add(index)
+                open_steps += [self.steps[index].left_from, self.steps[index].right_from]
+        place: dict[int | None, int | None] = {old: new for new, old in enumerate(sorted(wanted))}
+        kept = [self.steps[index] for index in sorted(wanted)]
+        return tuple(replace(s, left_from=place.get(s.left_from), right_from=place.get(s.right_from)) for s in kept)
 
 
-_STEP_COUNTS = [2] * 4 + [3] * 5 + [4] * 5 + [5] * 4 + [6] * 2
-
-
-def _tell(rng: Random) -> Problem:
-    """One random problem, of either split."""
+def _tell(rng: Random, two_children: float) -> Problem:
+    """One random problem, of any length and either split; `two_children` is the probability that it counts for two."""
     story = _Story(rng)
-    target = pick(rng, _STEP_COUNTS)
-    ending = pick(rng, ["now", "now", "together", "more", "compared"])
-    reserved = {"now": 0, "together": 1, "more": 1, "compared": 2}[ending]
-    while len(story.steps) < target - reserved:
-        events = story.single_events()
-        if target - reserved - len(story.steps) >= 2:
-            events = events + story.double_events()
-        pick(rng, events)()
-    friend_has = between(rng, 5, 60 if ending == "together" else max(5, min(60, story.value - 1)))
-    friend_sentence = f"{story.friend} has {friend_has} {story.things}."
-    distractor = rng.random() < 0.35
-    if ending in ("together", "more"):
-        story.insert(friend_sentence)
-    if distractor and ending == "now" and rng.random() < 0.5:
-        story.insert(friend_sentence)
-    elif distractor:
+    both = rng.random() < two_children
+    compared = False
+    introduction = between(rng, 0, 1)
+    for number in range(between(rng, 1, 6)):
+        if both and number == introduction:
+            compared = story.introduce_friend()
+        met = both and number >= introduction
+        child = story.friend if met and rng.random() < 0.3 else story.hero
+        pick(rng, story.events(child, both=met))(child)
+    if both and not story.friend.value:
+        compared = story.introduce_friend()
+    distractor = rng.random() < 0.2
+    if distractor:
         story.distract()
-    if ending == "together":
-        question = story.end_together(friend_has)
-    elif ending == "more":
-        question = story.end_more(friend_has)
+    if both and rng.random() < 0.6:
+        question, last = story.ask_both(), len(story.steps) - 1
     else:
-        question = story.end_compared() if ending == "compared" else story.end_now()
+        child = story.friend if both and rng.random() < 0.5 else story.hero
+        question, last = (
+            f"How many {story.things} does {child.name} have {pick(rng, ['now', 'in the end'])}?",
+            child.source,
+        )
+        distractor = distractor or (both and not (child is story.friend and compared))
+    steps = story.needed(last)
     text = " ".join([*story.sentences, question])
     identity = hashlib.sha256(text.encode()).hexdigest()
-    return Problem(f"problem-{identity[:12]}", text, tuple(story.steps), story.steps[-1].result, distractor)
+    distractor = distractor or len(steps) < len(story.steps)
+    return Problem(f"problem-{identity[:12]}", text, steps, steps[-1].result if steps else 0, distractor)
 
 
 def split_of(question: str) -> Split:
@@ -260,10 +293,12 @@ def problems(n: int, *, seed: int = 0, split: Split = "test") -> list[Problem]:
         raise WorldError(f"split must be 'train' or 'test', but is {split!r}")
     rng = Random(f"problems {split} {seed}")
     found: dict[str, Problem] = {}
+    n_steps = pick(rng, _STEP_COUNTS)
     while len(found) < n:
-        problem = _tell(rng)
-        if problem.answer >= 0 and split_of(problem.question) == split:
-            found.setdefault(problem.question, problem)
+        problem = _tell(rng, _TWO_CHILDREN[split])
+        if problem.n_steps == n_steps and split_of(problem.question) == split and problem.question not in found:
+            found[problem.question] = problem
+            n_steps = pick(rng, _STEP_COUNTS)
     return list(found.values())
 
 
@@ -273,16 +308,17 @@ def sums(rng: Random, n: int) -> list[str]:
     for _ in range(n):
         operator = pick(rng, "++++----**/")
         if operator == "+":
-            left, right = between(rng, 2, _HIGHEST), between(rng, 2, 60)
+            left, right = between(rng, 2, _HIGHEST), between(rng, 2, pick(rng, [_CHANGE, _HIGHEST]))
         elif operator == "-":
             left = between(rng, 5, _HIGHEST)
-            right = between(rng, 2, min(60, left - 1))
+            right = between(rng, 2, min(pick(rng, [_CHANGE, _HIGHEST]), left - 1))
         elif operator == "*":
+            box = (between(rng, 2, 9), between(rng, 2, _SIZE))
             left, right = pick(
-                rng, [(between(rng, 2, 6), between(rng, 2, 12)), (between(rng, 3, 60), 2), (between(rng, 3, 40), 3)]
+                rng, [box, box, (between(rng, 3, _HIGHEST // 2), 2), (between(rng, 3, _HIGHEST // 3), 3)]
             )
         else:
-            right = between(rng, 2, 5)
+            right = pick(rng, _PARTS)
             left = right * between(rng, 2, _HIGHEST // right)
         equations.append(f"{left}{operator}{right}={OPERATORS[operator](left, right)}")
     return equations

@@ -62,7 +62,7 @@ class Phase:
 
 PHASES = (
     Phase(n_problems=5_500, n_sums=3_500, n_creative=2_200, fact_share=0.5, muon_rate=0.02, adam_rate=3e-3),
-    Phase(n_problems=11_000, n_sums=11_000, n_creative=1_800, fact_share=0.5, muon_rate=0.015, adam_rate=2e-3),
+    Phase(n_problems=13_000, n_sums=8_000, n_creative=2_600, fact_share=0.5, muon_rate=0.015, adam_rate=2e-3),
 )
 
 
