@@ -144,6 +144,8 @@ def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str) -
             hovertemplate=f"{kind}: %{{x:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}]<extra></extra>",
         )
     figure.add_vline(x=0.5, line={"color": "#555", "width": 1, "dash": "dot"})
+    if all(table["auroc"].isna().all() for table in tables.values()):
+        _say_too_few(figure)
     figure.update_xaxes(title_text=f"AUROC, {a} over {b} (0.5: no difference)", range=[-0.02, 1.02])
     figure.update_yaxes(
         tickvals=list(range(len(rows))), ticktext=[axis_title(row) for row in rows], autorange="reversed"
@@ -188,6 +190,8 @@ def head_maps(
             )
         figure.update_xaxes(title_text="head", dtick=max(1, len(heads) // 8), showgrid=False, row=1, col=col)
         figure.update_yaxes(showgrid=False, row=1, col=col)
+    if all(values.isnull().all() for values in maps.values()):
+        _say_too_few(figure)
     figure.update_yaxes(title_text="layer", row=1, col=1)
     diverging = limits[0] < 0.5 < limits[1] and np.isclose(sum(limits), 1)
     return figure.update_layout(
@@ -202,6 +206,11 @@ def head_maps(
             "colorbar": {"title": {"text": colour_title, "side": "right"}},
         },
     )
+
+
+def _say_too_few(figure: go.Figure) -> None:
+    text = "too few responses in one of the groups to compare them"
+    figure.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 16})
 
 
 def lines(by_name: Mapping[str, xr.DataArray], *, title: str, y_title: str) -> go.Figure:

@@ -14,7 +14,7 @@ import plotly.io
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from plotly.offline import get_plotlyjs
-from pygments.formatters import HtmlFormatter
+from pygments.formatters.html import HtmlFormatter
 
 _FIGURE = "application/vnd.plotly.v1+json"
 _STYLE = """
@@ -100,9 +100,9 @@ def write_index(out_dir: Path) -> Path:
 
 
 def _index_row(outcome: dict[str, Any], folder: Path) -> str:
-    links = [f'<a href="{html.escape(str(folder / name))}">{what}</a>' for name, what in _pages(outcome)]
+    report, notebook = (html.escape(str(folder / name)) for name in ("report.html", "notebook.ipynb"))
     cells = (
-        f"{html.escape(outcome['title'])}<br>{' · '.join(links)}",
+        f'{html.escape(outcome["title"])}<br><a href="{report}">report</a> · <a href="{notebook}">notebook</a>',
         html.escape(outcome["question"]),
         html.escape(outcome["answer"] or outcome.get("error", "")),
         html.escape(str(outcome["parameters"].get("model", ""))),
@@ -110,10 +110,6 @@ def _index_row(outcome: dict[str, Any], folder: Path) -> str:
         f"{outcome['seconds']:.0f} s",
     )
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-
-
-def _pages(outcome: dict[str, Any]) -> list[tuple[str, str]]:
-    return [("report.html", "report"), ("notebook.ipynb", "notebook")]
 
 
 def _write(path: Path, text: str) -> None:

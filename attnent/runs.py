@@ -81,7 +81,8 @@ class Run:
             return run
         try:
             (folder / "traces").mkdir(parents=True, exist_ok=True)
-            _write_text(folder / "examples.jsonl", examples.to_json(orient="records", lines=True, force_ascii=False))
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in examples.to_dict(orient="records"))
+            _write_text(folder / "examples.jsonl", "".join(lines))
             _write_text(folder / "run.json", json.dumps({"identity": identity, "status": "recording"}, indent=2))
         except OSError as error:
             raise RunError(f"cannot write to {folder} ({error.strerror}); choose another out_dir") from error

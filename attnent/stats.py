@@ -4,7 +4,7 @@ The unit is the response: tokens of one response are not independent, and tests 
 where there are none. Tables in, tables out; nothing here draws, and nothing here knows a model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from statsmodels.stats.multitest import multipletests
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 2_000
+FEWEST = 5  # responses a group must have to be compared
 
 
 class StatsError(ValueError):
@@ -33,6 +34,9 @@ class Interval(NamedTuple):
     def __format__(self, spec: str) -> str:
         spec = spec or ".2f"
         return f"{self.estimate:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+
+NO_INTERVAL = Interval(np.nan, np.nan, np.nan)
 
 
 # ---- windows and means: what is compared
@@ -95,9 +99,9 @@ def auroc(
 
 
 def auroc_interval(a: Real[np.ndarray, " n_a"], b: Real[np.ndarray, " n_b"], *, seed: int = 0) -> Interval:
-    """AUROC with its percentile bootstrap interval over responses. Raises StatsError below 5 responses in a group."""
-    if min(len(a), len(b)) < 5:
-        raise StatsError(f"the groups hold {len(a)} and {len(b)} responses; an interval needs at least 5 in each")
+    """AUROC with its percentile bootstrap interval over responses; NaN where a group has fewer than 5."""
+    if min(len(a), len(b)) < FEWEST:
+        return NO_INTERVAL
     result = sps.bootstrap(
         (a, b),
         auroc,
@@ -114,9 +118,12 @@ def adjusted_auroc(table: pd.DataFrame, measure: str, is_a: pd.Series, covariate
     """What is left of the difference with the covariates held fixed, on the scale of AUROC.
 
     Ordinary least squares of the measure on group and covariates with robust (HC3) errors; the group coefficient in
-    residual standard deviations, d, is shown as Phi(d / sqrt 2), the AUROC of two normal groups that far apart.
+    residual standard deviations, d, is shown as Phi(d / sqrt 2), the AUROC of two normal groups that far apart. NaN
+    where a group has fewer than 5 responses.
     """
     kept = table[[measure, *covariates]].dropna()
+    if is_a.loc[kept.index].value_counts().reindex([True, False], fill_value=0).min() < FEWEST:
+        return NO_INTERVAL
     constant = kept.eq(kept.iloc[0]).all()
     if constant[measure]:
         return Interval(0.5, 0.5, 0.5)
@@ -143,7 +150,7 @@ def compare(
 
     `table` has a row a response, and `groups` the same index. With `covariates` the columns adjusted, adjusted_low and
     adjusted_high hold the AUROC that is left when they are held fixed. Responses where a measure is missing are left
-    out of its row; n_a and n_b count those that are in. Raises StatsError where a group is too small.
+    out of its row; n_a and n_b count those that are in. Where a group has fewer than 5 the row is NaN.
     """
     rows = []
     for measure in measures:
@@ -151,7 +158,9 @@ def compare(
         of_a, of_b = (values[groups.loc[values.index] == name].to_numpy(float) for name in (a, b))
         interval = auroc_interval(of_a, of_b, seed=seed)
         row = {"measure": measure, "n_a": len(of_a), "n_b": len(of_b), "auroc": interval.estimate}
-        row |= {"low": interval.low, "high": interval.high, "p": float(sps.mannwhitneyu(of_a, of_b).pvalue)}
+        row |= {"low": interval.low, "high": interval.high, "p": np.nan}
+        if not np.isnan(interval.estimate):
+            row["p"] = float(sps.mannwhitneyu(of_a, of_b).pvalue)
         if covariates:
             two = table.loc[values.index[groups.loc[values.index].isin([a, b])]]
             others = [name for name in covariates if name != measure]
@@ -159,23 +168,26 @@ def compare(
             row |= {"adjusted": left.estimate, "adjusted_low": left.low, "adjusted_high": left.high}
         rows.append(row)
     result = pd.DataFrame(rows).set_index("measure")
-    result["p_holm"] = multipletests(result["p"], method="holm")[1]
+    tested = result["p"].notna()
+    result["p_holm"] = np.nan
+    if tested.any():
+        result.loc[tested, "p_holm"] = multipletests(result.loc[tested, "p"], method="holm")[1]
     return result
 
 
 def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: int = 0) -> xr.Dataset:
     """AUROC of group `a` over `b` for every head, and p adjusted over all heads by max-T permutation.
 
-    `values` is (response, layer, head), one number a response and head; a head with a missing number is left NaN.
+    `values` is (response, layer, head), one number a response and head; a head with a missing number is NaN, and
+    so are all where a group has fewer than 5 responses.
     Returns auroc and p_max_t, both (layer, head) (Westfall & Young 1993).
     """
     of_response = groups.loc[values["response"].to_numpy()].to_numpy()
-    flat = values.to_numpy()[np.isin(of_response, [a, b])].reshape(np.isin(of_response, [a, b]).sum(), -1)
-    is_a = of_response[np.isin(of_response, [a, b])] == a
-    if min(is_a.sum(), (~is_a).sum()) < 5:
-        raise StatsError(f"the groups hold {is_a.sum()} and {(~is_a).sum()} responses; a map needs at least 5 in each")
-    usable = ~np.isnan(flat).any(axis=0)
+    compared = np.isin(of_response, [a, b])
+    is_a, flat = of_response[compared] == a, values.to_numpy()[compared].reshape(compared.sum(), -1)
     n_a, n_b = int(is_a.sum()), int((~is_a).sum())
+    auroc_of, p_of = (np.full(flat.shape[1], np.nan) for _ in range(2))
+    usable = ~np.isnan(flat).any(axis=0)
     ranks = sps.rankdata(flat[:, usable], axis=0)
 
     def of_heads(rows_a: np.ndarray) -> np.ndarray:
@@ -184,17 +196,17 @@ def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: i
     def largest(rows_a: np.ndarray, rows_b: np.ndarray) -> float:
         return np.abs(of_heads(rows_a) - 0.5).max()
 
-    result = sps.permutation_test(
-        (np.flatnonzero(is_a), np.flatnonzero(~is_a)),
-        largest,
-        n_resamples=N_RESAMPLES,
-        alternative="greater",
-        rng=np.random.default_rng(seed),
-    )
-    auroc_of, p_of = (np.full(flat.shape[1], np.nan) for _ in range(2))
-    auroc_of[usable] = of_heads(np.flatnonzero(is_a))
-    exceed = result.null_distribution[:, None] >= np.abs(auroc_of[usable] - 0.5) - 1e-12
-    p_of[usable] = (exceed.sum(axis=0) + 1) / (len(result.null_distribution) + 1)
+    if min(n_a, n_b) >= FEWEST and usable.any():
+        result = sps.permutation_test(
+            (np.flatnonzero(is_a), np.flatnonzero(~is_a)),
+            largest,
+            n_resamples=N_RESAMPLES,
+            alternative="greater",
+            rng=np.random.default_rng(seed),
+        )
+        auroc_of[usable] = of_heads(np.flatnonzero(is_a))
+        exceed = result.null_distribution[:, None] >= np.abs(auroc_of[usable] - 0.5) - 1e-12
+        p_of[usable] = (exceed.sum(axis=0) + 1) / (len(result.null_distribution) + 1)
     shape = values.shape[1:]
     return xr.Dataset(
         {
@@ -210,6 +222,8 @@ def in_words(row: pd.Series, name: str, a: str, b: str) -> str:
     """One sentence on a row of `compare`: the effect with its interval, or the null with what it excludes."""
     interval = Interval(row["auroc"], row["low"], row["high"])
     counts = f"n = {int(row['n_a'])} {a}, {int(row['n_b'])} {b}"
+    if np.isnan(row["auroc"]):
+        return f"{name} cannot be compared ({counts}; at least {FEWEST} responses are needed in each group)"
     if row["p_holm"] < 1 - CONFIDENCE:
         side = "higher" if row["auroc"] > 0.5 else "lower"
         return f"{name} is {side} in {a} than in {b} responses (AUROC {interval}, {counts})"
@@ -252,3 +266,9 @@ def three_ways(
             columns={"adjusted": "auroc", "adjusted_low": "low", "adjusted_high": "high"}
         ),
     }
+
+
+def answer(means: pd.DataFrame, measures: Mapping[str, str], groups: pd.Series, a: str, b: str) -> str:
+    """The primary comparison in words; `measures` maps the primary measures to their names."""
+    result = compare(means, list(measures), groups, a, b)
+    return "; ".join(in_words(result.loc[measure], name, a, b) for measure, name in measures.items())

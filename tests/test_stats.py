@@ -42,9 +42,19 @@ def test_the_bootstrap_interval_covers_the_true_auroc_about_as_often_as_it_says(
     assert 52 <= covered <= 60
 
 
-def test_too_few_responses_are_refused():
-    with pytest.raises(stats.StatsError, match="hold 4 and 9"):
-        stats.auroc_interval(np.arange(4.0), np.arange(9.0))
+def test_too_few_responses_give_no_numbers_and_are_said_to_be_too_few():
+    table, groups = two_groups(np.random.default_rng(14), 20)
+    kept = table.index[:24]
+    result = stats.compare(table.loc[kept], ["x"], groups.loc[kept], "a", "b", covariates=["x"])
+    assert result[["auroc", "low", "high", "p", "adjusted"]].isna().all(axis=None)
+    assert "cannot be compared (n = 20 a, 4 b" in stats.in_words(result.loc["x"], "entropy", "a", "b")
+
+
+def test_a_map_of_an_empty_group_is_empty():
+    values, groups = head_values(np.random.default_rng(15))
+    found = stats.head_map(values, groups, "a", "nobody")
+    assert found.auroc.isnull().all()
+    assert found.attrs == {"n_a": 40, "n_b": 0}
 
 
 def test_a_difference_that_length_explains_is_gone_when_length_is_held_fixed():

@@ -1,0 +1,111 @@
+"""Notebooks run headless: parameters, failures, reports that ask the network for nothing, the index."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.sign import NotebookNotary
+
+from attnent.cli import find_notebooks, main
+from attnent.sweep import SweepError, run_notebook
+
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+CELLS = [
+    ("markdown", "# 07 A test\n\n**Question.** Is two `x` < more than one?", []),
+    ("code", "x: int = 1  # a number\nmodel: str = 'none'", ["parameters"]),
+    (
+        "code",
+        "from IPython.display import Markdown, display\n"
+        "import plotly.graph_objects as go\n"
+        "display(Markdown(f'**Answer.** Two x is {2 * x}.'))\n"
+        "go.Figure(go.Scatter(y=[x, 2 * x]))",
+        ["answer"],
+    ),
+    ("code", "assert x < 100, 'x is too large'", []),
+]
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    node = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL})
+    for place, (kind, source, tags) in enumerate(CELLS):
+        new = nbformat.v4.new_markdown_cell if kind == "markdown" else nbformat.v4.new_code_cell
+        node.cells.append(new(source, metadata={"tags": tags}, id=f"cell-{place}"))
+    path = tmp_path / "notebooks" / "07_test.ipynb"
+    path.parent.mkdir()
+    nbformat.write(node, path)
+    return path
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # sockets of the Jupyter kernel's client
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # within papermill and its kernel client
+]
+
+
+def test_an_executed_notebook_gives_its_answer_a_signed_copy_and_a_report(notebook, tmp_path):
+    outcome = run_notebook(notebook, {"x": 21}, tmp_path / "out")
+    assert outcome["status"] == "complete"
+    assert outcome["answer"] == "Two x is 42."
+    assert outcome["question"].startswith("Is two")
+    assert json.loads((tmp_path / "out" / "outcome.json").read_text()) == outcome
+    assert NotebookNotary().check_signature(nbformat.read(tmp_path / "out" / "notebook.ipynb", as_version=4))
+
+
+def test_a_report_holds_the_figure_once_with_plotly_and_asks_the_network_for_nothing(notebook, tmp_path):
+    run_notebook(notebook, {"x": 3}, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("Plotly.newPlot(") >= 1
+    without_scripts = re.sub(r"<script\b.*?</script>", "", page, flags=re.S)
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", without_scripts)
+    assert not re.search(r"<script[^>]+src=", page)
+
+
+def test_an_unknown_parameter_is_an_error_that_names_those_there_are(notebook, tmp_path):
+    with pytest.raises(SweepError, match=r"no parameter y; it has model, x"):
+        run_notebook(notebook, {"y": 1}, tmp_path / "out")
+
+
+def test_a_notebook_that_fails_is_kept_and_said_to_have_failed(notebook, tmp_path):
+    outcome = run_notebook(notebook, {"x": 100}, tmp_path / "out")
+    assert outcome["status"] == "failed"
+    assert "x is too large" in outcome["error"]
+    assert (tmp_path / "out" / "notebook.ipynb").is_file()
+
+
+def test_the_study_command_writes_an_index_with_question_answer_and_links(notebook, tmp_path, capsys):
+    out_dir = tmp_path / "runs"
+    arguments = ["study", "--notebooks-dir", str(notebook.parent), "--out-dir", str(out_dir), "-p", "x=4"]
+    assert main(arguments) == 0
+    assert "Two x is 8." in capsys.readouterr().out
+    index = (out_dir / "index.html").read_text()
+    assert "Two x is 8." in index
+    assert "&lt; more than one?" in index
+    for link in re.findall(r'href="([^"]+)"', index):
+        assert (out_dir / link).is_file(), link
+
+
+def test_the_study_command_ends_with_an_error_where_a_notebook_failed(notebook, tmp_path):
+    arguments = ["study", "--notebooks-dir", str(notebook.parent), "--out-dir", str(tmp_path / "runs"), "-p", "x=100"]
+    assert main(arguments) == 1
+
+
+@pytest.mark.parametrize(
+    ("extra", "complaint"),
+    [
+        (["-p", "z=1"], "none of the notebooks has a parameter z"),
+        (["-p", "x"], "NAME=VALUE"),
+        (["09"], "there is no notebook 09; there are 07"),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence_on_standard_error(notebook, tmp_path, capsys, extra, complaint):
+    arguments = ["study", *extra, "--notebooks-dir", str(notebook.parent), "--out-dir", str(tmp_path / "runs")]
+    assert main(arguments) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_folder_without_notebooks_is_refused(tmp_path):
+    with pytest.raises(SweepError, match="no numbered notebooks"):
+        find_notebooks(Path(tmp_path), [])
