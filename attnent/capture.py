@@ -6,6 +6,7 @@ function, bit for bit, and puts the measures of each watched row where the weigh
 This room knows models only as modules with a `layer_idx`; it knows no tokenizer and no task.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class Watch:
 
     n_rows: int | None = 1  # the last n query rows; None: all of them
     n_generated: Int[Tensor, "#query"] = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
+    sees_image: Tensor | None = None  # (batch, 1, query, 1), 0 on rows that may see no image; None: all may see it
 
 
 @dataclass
@@ -102,7 +104,7 @@ def capture(model: PreTrainedModel, *, prompt_rows: bool = False) -> Iterator[Re
         return args, {**kwargs, "output_attentions": True, "return_dict": True}
 
     def keep(module: nn.Module, args: tuple, outputs: Any) -> None:
-        recording.passes.append(stats_of_pass(model, outputs.attentions))
+        recording.passes.append(stats_of_pass(model, getattr(outputs, "attentions", None)))
 
     with watching(model, Watch(n_rows=None if prompt_rows else 1)):
         handles = [model.register_forward_pre_hook(ask, with_kwargs=True), model.register_forward_hook(keep)]
@@ -123,21 +125,37 @@ def watching(model: PreTrainedModel, watch: Watch) -> Iterator[None]:
             f"{name} never calls transformers' attention interface, so nothing can be captured; "
             "use a model of a family listed in the README"
         )
+    if model.config.is_encoder_decoder:
+        raise CaptureError(f"{name} is an encoder-decoder, which attnent does not record; use a decoder-only model")
     if any(hasattr(module, "attnent_watch") for module in modules):
         raise CaptureError(f"this {name} is being captured already; leave that block before entering another")
-    configs = {id(module.config): module.config for module in modules if hasattr(module, "config")}
-    before = [(config, config._attn_implementation) for config in (*configs.values(), model.config)]
+    # Outer modules first: transformers hands what is set on a configuration down to those inside it.
+    before = [(m.config, m.config._attn_implementation) for m in model.modules() if hasattr(m, "config")]
+    handles = [
+        module.register_forward_pre_hook(_note_image_rows, with_kwargs=True) for module in _image_readers(modules)
+    ]
     try:
         for module in modules:
             module.attnent_watch = watch
-        for config in configs.values():
-            config._attn_implementation = NAME
+            if hasattr(module, "config"):
+                module.config._attn_implementation = NAME
         yield
     finally:
         for config, implementation in before:
             config._attn_implementation = implementation
         for module in modules:
             del module.attnent_watch
+        for handle in handles:
+            handle.remove()
+
+
+def _image_readers(modules: Sequence[nn.Module]) -> list[nn.Module]:
+    return [m for m in modules if "full_text_row_masked_out_mask" in inspect.signature(m.forward).parameters]
+
+
+def _note_image_rows(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    """Mllama lets rows that may see no image see all of it, and drops the result later: its mask alone hides that."""
+    module.attnent_watch.sees_image = kwargs.get("full_text_row_masked_out_mask")
 
 
 def stats_of_pass(model: PreTrainedModel, attentions: Sequence[Tensor | None] | None) -> dict[int, LayerStats]:
@@ -199,6 +217,9 @@ def attention(
         return output, None
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     kind = _kind(module, others)
+    if kind == "cross" and attention_mask is not None and watch.sees_image is not None:
+        blind = watch.sees_image.to(attention_mask.device) == 0
+        attention_mask = attention_mask.masked_fill(blind, torch.finfo(attention_mask.dtype).min)
     measured = _measure(query, key, attention_mask, scaling, causal, position_bias, watch, kind)
     return output, torch.nn.functional.pad(measured, (0, 2)) + _address(module.layer_idx, kind, measured)
 
@@ -244,6 +265,7 @@ def _measure(
     start = 0 if watch.n_rows is None else max(n_queries - watch.n_rows, 0)
     keys = key.to(exact).transpose(-1, -2)
     n_generated = watch.n_generated.to(query.device)
+    mask = mask if mask is None else mask.expand(-1, -1, n_queries, -1)
     step = max(SCORES_AT_ONCE // (batch * n_heads * n_keys), 1)
     blocks = []
     for top in range(start, n_queries, step):

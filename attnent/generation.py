@@ -86,7 +86,10 @@ def generate(
 
 
 def replay(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: str | Sequence[int]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
+    response: str | Sequence[int] | Int[np.ndarray, " step"],
 ) -> xr.Dataset:
     """The Trace of a given response, teacher-forced in one forward pass; its text may come from any engine.
 

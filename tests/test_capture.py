@@ -10,7 +10,14 @@ import oracle
 import pytest
 import torch
 from conftest import N_GROUPS, N_HEADS, N_LAYERS, WIDTH, left_padded, random_llama
-from transformers import DynamicCache, Gemma3ForCausalLM, Gemma3TextConfig, MistralConfig, MistralForCausalLM, StaticCache
+from transformers import (
+    DynamicCache,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    MistralConfig,
+    MistralForCausalLM,
+    StaticCache,
+)
 
 from attnent import capture as capture_room
 from attnent.capture import CaptureError, capture

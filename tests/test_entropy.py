@@ -44,9 +44,7 @@ def test_collision_entropy_is_at_most_the_entropy_and_at_least_half_the_min_entr
 @given(st.integers(1, 1009), score)
 def test_uniform_rows_have_entropy_log_k_and_no_varentropy(k, level):
     stats = stats_of_scores(torch.full((k,), level, dtype=torch.float64))
-    np.testing.assert_allclose(
-        [*stats], [math.log(k), 0.0, math.log(k), 1 / k], atol=1e-10, err_msg=str(stats._fields)
-    )
+    np.testing.assert_allclose([*stats], [math.log(k), 0.0, math.log(k), 1 / k], atol=1e-10, err_msg=str(stats._fields))
 
 
 def test_one_hot_rows_have_neither_entropy_nor_varentropy():
