@@ -58,7 +58,7 @@ def row(weights: np.ndarray, visible: np.ndarray, own: int, n_prompt: int) -> di
         "max_weight": float(p.max()),
         "sink_mass": float(p[0]),
         "prompt_mass": float(p[keys < n_prompt].sum()),
-        "self_mass": at[own],
+        "self_mass": at.get(own, np.nan),
         "previous_mass": at.get(own - 1, np.nan),
         "n_keys": len(keys),
     }
