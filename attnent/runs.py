@@ -14,7 +14,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from attnent.trace import MEASURES, STEP_NUMBERS, TraceError, check_trace_file, 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _MEANS = (*MEASURES, "normalized_entropy", "sinkless_entropy", "sinkless_varentropy")
 _STEP_COLUMNS = ("token", *STEP_NUMBERS)
+_RESPONSE_COLUMNS = ("response", "finish_reason", "n_prompt", "n_steps")
 _TOKEN_MEANS = ("logprob", "token_entropy", "token_varentropy")
 
 
@@ -199,6 +200,21 @@ class Run:
             raise RunError(f"{self.folder} has no labels {name!r} yet")
         return pd.DataFrame(_read_lines(path)).drop_duplicates(["response_id", "judge"], keep="last", ignore_index=True)
 
+    def grade(self, grade: Callable[[pd.Series], str], *, judge: str) -> pd.Series:
+        """The grade of every response, by response_id; kept as labels of that judge in labels/grades.jsonl.
+
+        `grade` is given a row of `responses`. What the judge said before and still says is not written again.
+        """
+        grades = self.responses.set_index("response_id", drop=False).apply(grade, axis=1).rename("grade")
+        path = self.folder / "labels" / "grades.jsonl"
+        known = self.labels("grades").query("judge == @judge") if path.is_file() else pd.DataFrame()
+        before = {} if known.empty else known.set_index("response_id")["grade"].to_dict()
+        changed = grades[[before.get(response_id) != given for response_id, given in grades.items()]]
+        rows = [{"response_id": response_id, "judge": judge, "grade": given} for response_id, given in changed.items()]
+        if rows:
+            self.add_labels("grades", rows)
+        return grades
+
     # ---- inside
 
     def _trace_path(self, response_id: str) -> Path:
@@ -221,7 +237,7 @@ class Run:
         for response_id, trace in self.traces():
             about.append(
                 {"id": response_id, "n_steps": trace.sizes["step"]}
-                | {name: trace.attrs[name] for name in ("response", "finish_reason", "n_prompt")}
+                | {name: trace.attrs[name] for name in _RESPONSE_COLUMNS if name != "n_steps"}
             )
             tokens.append(token_table(trace).assign(response_id=response_id))
         if not about:
@@ -250,6 +266,9 @@ def _check_examples(examples: pd.DataFrame) -> None:
         raise RunError("there are no examples to record; give at least one")
     if not examples["id"].is_unique:
         raise RunError("two examples have the same id; make the ids unique, since each names a file")
+    taken = {"response_id", *_RESPONSE_COLUMNS, *_MEANS, *_TOKEN_MEANS} & set(examples.columns)
+    if taken:
+        raise RunError(f"the examples have the column {', '.join(sorted(taken))}, which a Run makes itself; rename it")
     unsafe = [id_ for id_ in examples["id"] if not _SAFE_ID.fullmatch(str(id_))]
     if unsafe:
         raise RunError(f"the id {unsafe[0]!r} cannot name a file; use letters, digits, '-', '_' and '.'")

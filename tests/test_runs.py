@@ -92,7 +92,7 @@ def test_a_damaged_trace_is_set_aside_so_that_it_is_recorded_again(run):
 
 
 def test_other_parameters_are_refused_and_named(run):
-    with pytest.raises(ae.RunError, match="other parameters .seed differ"):
+    with pytest.raises(ae.RunError, match=r"other parameters .seed differ"):
         Run.start(run.folder, identity=IDENTITY | {"seed": 1}, examples=EXAMPLES)
 
 
@@ -138,6 +138,7 @@ def test_an_unwritable_folder_is_refused_with_advice(tmp_path):
         (EXAMPLES.iloc[:0], "no examples"),
         (EXAMPLES.assign(id="a"), "same id"),
         (EXAMPLES.assign(id=["a", "../b", "c"]), "cannot name a file"),
+        (EXAMPLES.assign(n_steps=3), "column n_steps, which a Run makes itself"),
     ],
 )
 def test_examples_that_cannot_be_recorded_are_refused(tmp_path, examples, complaint):
@@ -168,6 +169,25 @@ def test_of_a_judges_labels_for_a_response_the_last_counts(run):
 def test_a_label_without_its_judge_is_refused(run):
     with pytest.raises(ae.RunError, match="judge"):
         run.add_labels("grades", [{"response_id": "a", "grade": "correct"}])
+
+
+def test_grades_are_kept_once_under_the_name_of_their_judge(run):
+    for _ in range(2):
+        grades = run.grade(lambda row: "right" if row["response"].endswith("b") else "wrong", judge="letter b")
+    assert grades.to_dict() == {"a": "wrong", "b": "right", "c": "wrong"}
+    assert len((run.folder / "labels" / "grades.jsonl").read_text().splitlines()) == 3
+    assert set(run.labels("grades")["judge"]) == {"letter b"}
+
+
+def test_a_changed_grade_is_appended_and_counts(run):
+    run.grade(lambda row: "wrong", judge="j")
+    run.grade(lambda row: "right" if row["response_id"] == "a" else "wrong", judge="j")
+    assert len((run.folder / "labels" / "grades.jsonl").read_text().splitlines()) == 4
+    assert run.labels("grades").set_index("response_id")["grade"].to_dict() == {
+        "a": "right",
+        "b": "wrong",
+        "c": "wrong",
+    }
 
 
 def test_analysis_of_a_run_needs_no_torch(run):
