@@ -177,6 +177,11 @@ def test_training_refuses_a_folder_that_exists(tmp_path):
         train.train(tmp_path)
 
 
+def test_training_refuses_a_scale_out_of_range(tmp_path):
+    with pytest.raises(SystemExit, match="scale must be above 0 and at most 1, but is 2"):
+        train.train(tmp_path / "new", scale=2.0)
+
+
 @pytest.mark.slow
 def test_a_smoke_training_makes_a_model_that_loads_and_can_be_measured(tmp_path):
     out = tmp_path / "model"

@@ -63,33 +63,34 @@ not bit by bit.
 
 ## Measured
 
-By `python -m attnent.tiny.evaluate` on these weights, greedy, in float32 (in bfloat16 a few responses differ);
-all of it is in `figures.json`.
+By `python -m attnent.tiny.evaluate` on these weights, greedy, in float32; all of it is in `figures.json`.
 
 ### Held-out problems (`world.problems({problems[n]})`)
 
-{problems[right]} of {problems[n]} right ({problems[share_right]:.1%}).
+{problems[right]} of {problems[n]} right ({problems[share_right]:.1%}). In bfloat16 {problems_in_bfloat16[right]} are
+right and {problems_in_bfloat16[same_response]} responses are the same word for word.
 
 {steps_table}
 
-{distractor_line}
+{groups_table}
 
 First error of the {n_wrong} wrong responses, by the gold chain:
 
 {kinds_table}
 
-{problems[right_answer_with_a_wrong_step]} right answers had a wrong step; {problems[no_answer_line]} responses
-had no answer line. AUROC of wrong against right by surface alone: tokens of the prompt
-{problems[auroc_of_wrong][prompt_tokens]:.2f}, tokens of the response
-{problems[auroc_of_wrong][response_tokens]:.2f}, number of steps
-{problems[auroc_of_wrong][number_of_steps]:.2f}. Any other signal has to be compared with these.
+{problems[right_answer_with_a_wrong_step]} right answers had a wrong step; {problems[no_answer_line]} responses had no
+answer line.
+
+What the surface alone tells (AUROC of wrong against right); any other signal has to be compared with these:
+
+{surface_table}
 
 ### Facts (`world.questions({facts[n]})`)
 
 {facts_table}
 
-AUROC of incorrect against correct by length alone: prompt {facts_prompt}, response {facts_response} (0.50 by
-construction where all lengths are equal).
+AUROC of incorrect against correct by length alone: prompt {facts_prompt}, response {facts_response} (all lengths are
+equal).
 
 ### Longer texts
 
@@ -111,10 +112,8 @@ Taken in order, not chosen.
 ## Limits
 
 - A toy: six layers, one narrow kind of text. It shows that tools work, not what is true of language models.
-- Problems and their errors follow one grammar; number of steps alone predicts errors well, so it belongs beside
-  every figure.
-- Wrong facts are mostly facts of somebody else; people of the tier `never` should be answered "I don't know",
-  but are not always.
+- Problems and their errors follow one grammar, so the surface of a problem predicts its errors in part.
+- About people of the tier `never` the best response is "I don't know"; it is not always the one given.
 - Text in other formats than that of its training (few-shot prompts, other instructions, long contexts) is out
   of its world.
 
@@ -132,6 +131,14 @@ def write_card(figures: dict[str, Any]) -> str:
     """The text of the model card with these figures."""
     problems, facts = figures["problems"], figures["facts"]
     steps = [[k, v["n"], v["right"], f"{v['right'] / v['n']:.0%}"] for k, v in problems["by_number_of_steps"].items()]
+    named = [
+        ("one child", problems["by_number_of_children"]["1"]),
+        ("two children", problems["by_number_of_children"]["2"]),
+        ("without distractor", problems["by_distractor"]["without"]),
+        ("with distractor", problems["by_distractor"]["with"]),
+    ]
+    groups = [[name, v["n"], v["right"], f"{v['right'] / v['n']:.0%}"] for name, v in named]
+    surface = [[name.replace("_", " "), f"{value:.2f}"] for name, value in problems["auroc_of_wrong"].items()]
     kinds = problems["first_error_of_wrong_responses"]
     columns = ["n", "correct", "incorrect", "not attempted"]
     tiers = [[tier, *(facts["by_tier"][tier][column] for column in columns)] for tier in FACT_VISITS]
@@ -141,10 +148,8 @@ def write_card(figures: dict[str, Any]) -> str:
         told={tier: told for tier, (_, told) in FACT_VISITS.items()},
         n_wrong=problems["n"] - problems["right"],
         steps_table=table(["equations", "problems", "right", "share"], steps),
-        distractor_line="; ".join(
-            f"{word} distractor {v['right']} of {v['n']} right" for word, v in problems["by_distractor"].items()
-        ).capitalize()
-        + ".",
+        groups_table=table(["problems", "n", "right", "share"], groups),
+        surface_table=table(["score", "AUROC"], surface),
         kinds_table=table(["first error", "responses"], [[kind, count] for kind, count in kinds.items()]),
         facts_table=table(["tier", *columns], [*tiers, ["all", *(facts[column] for column in columns)]]),
         facts_prompt=f"{facts['auroc_of_wrong_given_attempted']['prompt_tokens']:.2f}",

@@ -78,28 +78,30 @@ def auroc(wrong: Sequence[bool], score: Sequence[float]) -> float | None:
     return round(float(roc_auc_score(wrong, score)), 3) if len(set(wrong)) == 2 else None
 
 
+def right_by(groups: Sequence[str], right: Sequence[bool]) -> dict[str, dict[str, int]]:
+    """How many items each group has, and how many of them are right."""
+    counts = {group: {"n": 0, "right": 0} for group in sorted(set(groups))}
+    for group, ok in zip(groups, right, strict=True):
+        counts[group]["n"] += 1
+        counts[group]["right"] += ok
+    return counts
+
+
 def problem_figures(
     problems: Sequence[world.Problem], responses: Sequence[str], tokenizer: PreTrainedTokenizerFast
 ) -> dict[str, Any]:
     """Right by number of steps, errors by kind, and what length and number of steps alone tell."""
     right = [world.is_right(problem, text) for problem, text in zip(problems, responses, strict=True)]
     errors = [world.first_error(problem, text) for problem, text in zip(problems, responses, strict=True)]
-    by_steps = {}
-    for n_steps in sorted({problem.n_steps for problem in problems}):
-        chosen = [ok for problem, ok in zip(problems, right, strict=True) if problem.n_steps == n_steps]
-        by_steps[str(n_steps)] = {"n": len(chosen), "right": sum(chosen)}
-    by_distractor = {}
-    for word, distractor in (("without", False), ("with", True)):
-        chosen = [ok for problem, ok in zip(problems, right, strict=True) if problem.distractor == distractor]
-        by_distractor[word] = {"n": len(chosen), "right": sum(chosen)}
     kinds = Counter(error.kind if error else "none found" for error, ok in zip(errors, right, strict=True) if not ok)
     wrong = [not ok for ok in right]
     return {
         "n": len(problems),
         "right": sum(right),
         "share_right": round(sum(right) / len(right), 3),
-        "by_number_of_steps": by_steps,
-        "by_distractor": by_distractor,
+        "by_number_of_steps": right_by([str(problem.n_steps) for problem in problems], right),
+        "by_number_of_children": right_by([str(problem.n_children) for problem in problems], right),
+        "by_distractor": right_by(["with" if problem.distractor else "without" for problem in problems], right),
         "first_error_of_wrong_responses": dict(kinds.most_common()),
         "right_answer_with_a_wrong_step": sum(
             ok and error is not None for ok, error in zip(right, errors, strict=True)
@@ -109,6 +111,7 @@ def problem_figures(
             "prompt_tokens": auroc(wrong, lengths(tokenizer, [problem.question for problem in problems])),
             "response_tokens": auroc(wrong, lengths(tokenizer, responses)),
             "number_of_steps": auroc(wrong, [problem.n_steps for problem in problems]),
+            "number_of_children": auroc(wrong, [problem.n_children for problem in problems]),
         },
     }
 
@@ -180,6 +183,7 @@ def measure(folder: Path, n_problems: int, n_questions: int) -> dict[str, Any]:
     answers = respond(model, tokenizer, [question.question for question in questions])
     descriptions = respond(model, tokenizer, [prompt.prompt for prompt in factual])
     inventions = respond(model, tokenizer, [prompt.prompt for prompt in creative], temperature=0.8)
+    half = respond(model.to(torch.bfloat16), tokenizer, [problem.question for problem in problems])
     samples = [
         *zip([problem.question for problem in problems[:3]], solutions, strict=False),
         *zip([question.question for question in questions[:4]], answers, strict=False),
@@ -189,6 +193,10 @@ def measure(folder: Path, n_problems: int, n_questions: int) -> dict[str, Any]:
     return {
         "n_parameters": sum(weight.numel() for weight in model.parameters()),
         "problems": problem_figures(problems, solutions, tokenizer),
+        "problems_in_bfloat16": {
+            "right": sum(world.is_right(problem, text) for problem, text in zip(problems, half, strict=True)),
+            "same_response": sum(one == other for one, other in zip(solutions, half, strict=True)),
+        },
         "facts": fact_figures(questions, answers, tokenizer),
         "factual": {
             **text_figures(factual, descriptions, tokenizer),

@@ -61,13 +61,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Problem:
-    """A word problem with its gold chain; `distractor` is true when a sentence holds a number that is of no use."""
+    """A word problem with its gold chain.
+
+    `distractor` is true when a sentence holds a number that is of no use; `n_children`, 1 or 2, is how many children
+    the problem counts for.
+    """
 
     id: str
     question: str
     steps: tuple[Step, ...]
     answer: int
     distractor: bool
+    n_children: int
 
     @property
     def n_steps(self) -> int:
@@ -275,7 +280,7 @@ def _tell(rng: Random, two_children: float) -> Problem:
     text = " ".join([*story.sentences, question])
     identity = hashlib.sha256(text.encode()).hexdigest()
     distractor = distractor or len(steps) < len(story.steps)
-    return Problem(f"problem-{identity[:12]}", text, steps, steps[-1].result if steps else 0, distractor)
+    return Problem(f"problem-{identity[:12]}", text, steps, steps[-1].result if steps else 0, distractor, 1 + both)
 
 
 def split_of(question: str) -> Split:
