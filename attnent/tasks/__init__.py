@@ -1,0 +1,99 @@
+"""Tasks: examples to ask a model, and grades for its responses. One file a task, no model and no torch here.
+
+Each task module has `load(source, *, n, seed, ...)`, which gives a table with a row an example, and grades what came
+back.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+
+class TaskError(ValueError):
+    """A request that a task cannot fulfil; the message says what to do."""
+
+
+def text_ids(prefix: str, texts: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Unique ids and group keys made from texts, so the same text has the same id whatever file it came from.
+
+    An id is `prefix-` and 12 hexadecimal digits, safe as a file name; the second example with the same text has `-2`
+    after it. The group is the id without that ending, so equal texts stay in one fold.
+    """
+    groups = [f"{prefix}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:12]}" for text in texts]
+    seen: Counter[str] = Counter()
+    ids = []
+    for group in groups:
+        seen[group] += 1
+        ids.append(group if seen[group] == 1 else f"{group}-{seen[group]}")
+    return ids, groups
+
+
+def check_count(n: int, available: int, what: str) -> None:
+    """Raise when `n` examples cannot be taken from `available`; `what` names them in the message."""
+    if not 1 <= n <= available:
+        raise TaskError(f"n is {n}, but there are {available} {what}; pass n between 1 and {available}")
+
+
+def choose(frame: pd.DataFrame, n: int, *, seed: int, what: str) -> pd.DataFrame:
+    """The first `n` rows after a shuffle by `seed`; the rows for a smaller `n` are the beginning of those for a larger.
+
+    Rows are sorted by the hash of seed and id: the order depends neither on the order of the file nor on the platform.
+    """
+    check_count(n, len(frame), what)
+    keys = [hashlib.sha256(f"{seed} {identity}".encode()).hexdigest() for identity in frame["id"]]
+    order = sorted(range(len(keys)), key=keys.__getitem__)[:n]
+    return frame.iloc[order].reset_index(drop=True)
+
+
+def local_file(source: str | Path, *, names: Sequence[str], instead: str) -> Path:
+    """The path of a local source; raises when it is neither a file nor one of the `names` that were tried before."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    raise TaskError(f"unknown source {str(source)!r}: pass {', '.join(map(repr, names))} or the path of {instead}")
+
+
+def from_hub(dataset: str, *, config: str | None, split: str, instead: str) -> pd.DataFrame:
+    """One split of a Hub data set as a table; `instead` names the local file to pass when the Hub cannot be reached."""
+    import datasets
+
+    try:
+        return pd.DataFrame(datasets.load_dataset(dataset, config, split=split).to_dict())
+    except Exception as error:  # whatever the network, the Hub or its cache raises, the user's way out is the same
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise TaskError(
+            f"the data set {dataset} cannot be loaded ({reason}); pass as source the path of {instead}"
+        ) from error
+
+
+def need_columns(frame: pd.DataFrame, columns: Sequence[str], where: str) -> None:
+    """Raise when a table lacks columns."""
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        found = ", ".join(map(repr, frame.columns)) or "none"
+        raise TaskError(f"{where} lacks the columns {', '.join(map(repr, missing))}; found {found}: rename or add them")
+
+
+def shares(grades: Iterable[str], outcomes: Sequence[str], *, confidence: float = 0.95) -> pd.DataFrame:
+    """The share of each outcome with its Wilson interval (Wilson 1927, JASA 22).
+
+    Columns `outcome`, `n` (how many), `share`, `low`, `high` (1), a row an outcome in the order given, an outcome
+    that never happened included. With no grades at all the shares are NaN. An unknown grade is an error.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    counts = Counter(grades)
+    unknown = sorted(set(counts) - set(outcomes))
+    if unknown:
+        raise TaskError(f"unknown grades {', '.join(map(repr, unknown))}: expected {', '.join(map(repr, outcomes))}")
+    total = sum(counts.values())
+    rows = []
+    for outcome in outcomes:
+        n, low, high = counts[outcome], float("nan"), float("nan")
+        if total:
+            low, high = proportion_confint(n, total, alpha=1 - confidence, method="wilson")
+        rows.append((outcome, n, n / total if total else float("nan"), max(0.0, float(low)), min(1.0, float(high))))
+    return pd.DataFrame(rows, columns=["outcome", "n", "share", "low", "high"])

@@ -1,0 +1,72 @@
+"""Factual against creative prompts: the same kind of user, facts asked for or inventions. Nothing is graded here."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from attnent.tasks import TaskError, check_count, choose, local_file, text_ids
+
+KINDS = ("factual", "creative")
+Kind = Literal["factual", "creative"]
+_LOCAL = "a json file with two lists of prompts, `factual` and `creative`"
+
+
+def load(source: str | Path = "tiny", *, n: int, seed: int = 0) -> pd.DataFrame:
+    """`n` prompts **of each kind**, the factual ones first; those for a smaller `n` begin each kind for a larger.
+
+    `source` is "tiny" (the bundled world), "shipped" (100 + 100 prompts for real models, written for this project and
+    matched in length) or the path of a json file of the same form.
+
+    Columns: `id`, `prompt`, `kind` ("factual" or "creative"), `group` (what the prompt is about in the bundled world,
+    else the prompt). There is no gold answer.
+    """
+    if source == "tiny":
+        return _from_world(n, seed)
+    if source == "shipped":
+        text, where = files("attnent.tasks").joinpath("prompts.json").read_text(encoding="utf-8"), "the shipped prompts"
+    else:
+        path = local_file(source, names=("tiny", "shipped"), instead=_LOCAL)
+        text, where = path.read_text(encoding="utf-8-sig"), str(path)
+    prompts = _read(text, where)
+    return pd.concat([_of_kind(kind, prompts[kind], n, seed) for kind in KINDS], ignore_index=True)
+
+
+def _from_world(n: int, seed: int) -> pd.DataFrame:
+    from attnent.tiny import world
+
+    if n < 1:
+        raise TaskError(f"n is {n}; pass at least 1")
+    try:
+        prompts = [*world.factual_prompts(n, seed=seed), *world.creative_prompts(n, seed=seed)]
+    except world.WorldError as error:
+        raise TaskError(f"the bundled world cannot give n={n} prompts of each kind: {error}") from error
+    rows = [{"id": one.id, "prompt": one.prompt, "kind": one.group, "group": one.topic} for one in prompts]
+    return pd.DataFrame(rows)
+
+
+def _read(text: str, where: str) -> dict[str, list[str]]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TaskError(f"{where} is not JSON ({error.msg}, line {error.lineno}); pass {_LOCAL}") from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(kind), list) for kind in KINDS):
+        raise TaskError(f"{where} lacks the lists `factual` and `creative`; pass {_LOCAL}")
+    bad = [
+        f"{kind} {place}"
+        for kind in KINDS
+        for place, prompt in enumerate(content[kind])
+        if not isinstance(prompt, str) or not prompt.strip()
+    ]
+    if bad:
+        raise TaskError(f"{len(bad)} prompts of {where} are empty or no text; correct or remove them: {', '.join(bad)}")
+    return {kind: content[kind] for kind in KINDS}
+
+
+def _of_kind(kind: str, prompts: list[str], n: int, seed: int) -> pd.DataFrame:
+    check_count(n, len(prompts), f"{kind} prompts")
+    ids, groups = text_ids(kind, prompts)
+    frame = pd.DataFrame({"id": ids, "prompt": prompts, "kind": kind, "group": groups})
+    return choose(frame, n, seed=seed, what=f"{kind} prompts")

@@ -1,0 +1,366 @@
+"""GSM8K: word problems whose answer is one number (Cobbe et al. 2021, arXiv:2110.14168). Load, ask, read, grade.
+
+Knows nothing of where a solution went wrong; that is the critic's.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pandas as pd
+
+from attnent.tasks import TaskError, choose, from_hub, local_file, need_columns, shares, text_ids
+from attnent.tasks.numbers import find_numbers, plain, words_to_digits
+
+OUTCOMES = ("correct", "incorrect", "truncated")
+Outcome = Literal["correct", "incorrect", "truncated"]
+How = Literal["final answer", "####", "boxed", "the answer is", "answer:", "A:", "last", "none"]
+
+INSTRUCTION = (
+    "Work out the following problem. Reason step by step, and end your response with a line of the form: "
+    '"The final answer is N", where N is just the number.'
+)
+_LOCAL = "a jsonl file whose lines hold `question` and `answer` (the solution, `#### 29` at its end)"
+
+EXEMPLARS: tuple[tuple[str, str], ...] = (
+    (
+        "A baker fills 6 trays with 12 rolls each and sells 50 rolls before noon. How many rolls are left?",
+        "6 trays of 12 rolls are 6 * 12 = 72 rolls.\nAfter selling 50, 72 - 50 = 22 rolls are left.\n"
+        "The final answer is 22",
+    ),
+    (
+        "Nadia runs 3 kilometres on each weekday and 8 kilometres on Saturday. How far does she run in two weeks?",
+        "On the five weekdays she runs 5 * 3 = 15 kilometres.\nWith Saturday that is 15 + 8 = 23 kilometres a week.\n"
+        "In two weeks she runs 2 * 23 = 46 kilometres.\nThe final answer is 46",
+    ),
+    (
+        "A coat costs $80. In the sale it is 25% off, and a coupon takes another $5 off. "
+        "What does it cost then, in dollars?",
+        "25% of $80 is 80 * 0.25 = 20 dollars.\nThe sale price is 80 - 20 = 60 dollars.\n"
+        "With the coupon it costs 60 - 5 = 55 dollars.\nThe final answer is 55",
+    ),
+    (
+        "Omar is 4 years older than Lucy, and Lucy is twice as old as Pia. Pia is 7. How old are the three together?",
+        "Lucy is 2 * 7 = 14.\nOmar is 14 + 4 = 18.\nTogether they are 7 + 14 + 18 = 39 years old.\n"
+        "The final answer is 39",
+    ),
+    (
+        "A tank holds 240 litres and is one third full. A pump adds 16 litres a minute. "
+        "After how many minutes is it full?",
+        "It already holds 240 / 3 = 80 litres.\nSo 240 - 80 = 160 litres are missing.\n"
+        "The pump needs 160 / 16 = 10 minutes.\nThe final answer is 10",
+    ),
+    (
+        "Tickets cost $9 for adults and $4 for children. A group of 3 adults and some children pays $51. "
+        "How many children are there?",
+        "The adults pay 3 * 9 = 27 dollars.\nThe children pay 51 - 27 = 24 dollars.\n"
+        "That is 24 / 4 = 6 children.\nThe final answer is 6",
+    ),
+    (
+        "Ivan had 90 stamps. He gave 18 to his sister and then shared the rest equally among himself and two friends. "
+        "How many stamps does each of the three get?",
+        "After his sister's share, 90 - 18 = 72 stamps remain.\n"
+        "Three people get 72 / 3 = 24 stamps each.\nThe final answer is 24",
+    ),
+    (
+        "A train travels 150 kilometres in 2 hours and then 90 kilometres in 1 hour. What is its average speed, in "
+        "kilometres an hour?",
+        "It travels 150 + 90 = 240 kilometres in all.\nThat takes 2 + 1 = 3 hours.\n"
+        "The average speed is 240 / 3 = 80 kilometres an hour.\nThe final answer is 80",
+    ),
+)
+"""Eight worked problems, written for this project: (problem, solution)."""
+
+
+class Answer(NamedTuple):
+    """The number that a response gives, None when there is none, and how it was found."""
+
+    value: Fraction | None
+    how: How
+
+
+# ------------------------------------------------------------------------------------------------------------- examples
+
+
+def prompt_for(question: str, *, shots: int = 0) -> str | list[dict[str, str]]:
+    """The prompt for one problem: a string without exemplars, else `shots` (at most 8) solved turns and the problem."""
+    if not 0 <= shots <= len(EXEMPLARS):
+        raise TaskError(
+            f"shots is {shots}, but there are {len(EXEMPLARS)} exemplars; pass shots between 0 and {len(EXEMPLARS)}"
+        )
+    asked = f"{INSTRUCTION}\n\nProblem: {question}"
+    if shots == 0:
+        return asked
+    turns: list[dict[str, str]] = []
+    for problem, solution in EXEMPLARS[:shots]:
+        turns.append({"role": "user", "content": f"{INSTRUCTION}\n\nProblem: {problem}"})
+        turns.append({"role": "assistant", "content": solution})
+    return [*turns, {"role": "user", "content": asked}]
+
+
+def load(
+    source: str | Path = "tiny", *, n: int, seed: int = 0, shots: int = 0, split: Literal["train", "test"] = "test"
+) -> pd.DataFrame:
+    """`n` problems, a row each; the problems for a smaller `n` are the beginning of those for a larger.
+
+    `source` is "tiny" (the bundled world, whose problems are asked as they are, without instruction or exemplars),
+    "hub" (`openai/gsm8k`, configuration main) or the path of a jsonl file with `question` and `answer`.
+
+    Columns: `id`, `prompt` (a string, or messages when `shots` > 0), `gold` (the number as text), `group` (the
+    problem), `question`, `n_steps` (lines of the gold solution before its answer line), `gold_solution`.
+    """
+    if source == "tiny":
+        return _from_world(n, seed, shots, split)
+    if source == "hub":
+        table = from_hub("openai/gsm8k", config="main", split=split, instead=_LOCAL)
+    else:
+        table = _read_jsonl(local_file(source, names=("tiny", "hub"), instead=_LOCAL))
+    chosen = choose(_examples(table, where=f"the source {str(source)!r}"), n, seed=seed, what="problems")
+    chosen.insert(
+        1, "prompt", pd.Series([prompt_for(question, shots=shots) for question in chosen["question"]], dtype=object)
+    )
+    return chosen
+
+
+def _from_world(n: int, seed: int, shots: int, split: Literal["train", "test"]) -> pd.DataFrame:
+    from attnent.tiny import world
+
+    if shots:
+        raise TaskError(f"shots is {shots}, but the bundled model answers plain questions only; pass shots=0")
+    if n < 1:
+        raise TaskError(f"n is {n}; pass at least 1")
+    rows = [
+        {
+            "id": problem.id,
+            "prompt": problem.question,
+            "gold": str(problem.answer),
+            "group": problem.id,
+            "question": problem.question,
+            "n_steps": problem.n_steps,
+            "gold_solution": problem.solution,
+        }
+        for problem in world.problems(n, seed=seed, split=split)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise TaskError(f"line {number} of {path} is not JSON ({error.msg}); pass {_LOCAL}") from error
+            if not isinstance(row, dict):
+                raise TaskError(f"line {number} of {path} is not a JSON object; pass {_LOCAL}")
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _examples(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
+    """Problems as a table without prompts; gold answers that cannot be read are an error that lists them all."""
+    need_columns(table, ("question", "answer"), where)
+    questions, solutions = ([str(text) for text in table[name]] for name in ("question", "answer"))
+    ids, groups = text_ids("gsm8k", questions)
+    answers = [read_answer(solution) for solution in solutions]
+    unread = [
+        f"{identity} (row {row})"
+        for row, (identity, answer) in enumerate(zip(ids, answers, strict=True))
+        if answer.value is None
+    ]
+    if unread:
+        raise TaskError(
+            f"{len(unread)} gold answers of {where} hold no number; correct or remove them: {', '.join(unread)}"
+        )
+    return pd.DataFrame(
+        {
+            "id": ids,
+            "gold": [str(answer.value) for answer in answers],
+            "group": groups,
+            "question": questions,
+            "n_steps": [
+                len([line for line in solution.split("####")[0].splitlines() if line.strip()]) for solution in solutions
+            ],
+            "gold_solution": solutions,
+        }
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ reading answers
+
+_CALCULATION = re.compile(r"<<[^<>\n]{0,200}>>")
+_FRACTION = re.compile(r"(\d)?\\[dt]?frac\s?(?:\{\s?(-?\d{1,30})\s?\}\s?\{\s?(-?\d{1,30})\s?\}|(\d)(\d))")
+_LATEX_SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}|\\[,!]|,\\!)(?=\d{3}(?!\d))")
+_LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit|operatorname)\s?\{([^{}\n]{0,200})\}")
+_LATEX_SIGN = re.compile(r"\\([$%#&_])")
+_LATEX_SPACE = re.compile(r"\\[()\[\],;:! ]|\\q?quad|~")
+_LATEX_WORD = re.compile(r"\\(approx|times|cdot|div|left|right|displaystyle)\b")
+_LATEX_WORDS = {"approx": "=", "times": "*", "cdot": "*", "div": "/"}
+_EMPHASIS = re.compile(r"\*\*|__|~~|`")
+
+_IS = r"\b(?:is|are|was|equals|would[ ]be|comes[ ]to)\b"
+_ANCHOR = re.compile(
+    rf"""(?P<boxed>\\(?:boxed|fbox)\s?\{{)
+        |(?P<hashes>\#{{4,}})
+        |(?P<final>\b(?:(?:the|my|our|so|therefore)[ ]+){{0,2}}final[ ]+answer\b
+            (?:[^.!?\n\d=]{{0,60}}?{_IS}|[^.!?\n\d=:]{{0,40}}[:=]|[ *_]{{0,9}}\n))
+        |(?P<statement>\b(?:the|my|our|correct)[ ]+(?:\w{{1,20}}[ ]+)?answer\b[^.!?\n\d=]{{0,60}}?{_IS})
+        |(?P<label>\banswer[ *_]{{0,3}}[:=])
+        |(?P<letter>^[ \t]{{0,9}}A[ ]?:)""",
+    re.VERBOSE | re.IGNORECASE | re.MULTILINE,
+)
+_HOW: dict[str, How] = {
+    "boxed": "boxed",
+    "hashes": "####",
+    "final": "final answer",
+    "statement": "the answer is",
+    "label": "answer:",
+    "letter": "A:",
+}
+_MOST_ANCHORS = 20
+_SENTENCE_END = re.compile(
+    r"\n|(?<!\bapprox)(?<!\bRs)(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bMs)(?<!\bno)[.!?](?=\s|$)", re.IGNORECASE
+)
+_BRACKETS = re.compile(r"\([^()\n]{0,300}\)")
+_DENIED = re.compile(r"\bnot[ ][$€£]?[\d.,]{1,30}\d?\b,?", re.IGNORECASE)
+_HEADING = re.compile(r"\d+\.[ ]+[A-Za-z]")
+_NEGATIVE = re.compile(r"\bnegative[ ]+(?=[$€£]?\d)|^\W{0,5}minus[ ]+(?=[$€£]?\d)", re.IGNORECASE)
+
+
+def read_answer(text: str) -> Answer:
+    r"""The number that a response gives as its answer, exact, and how it was found.
+
+    Markdown and LaTeX are taken off first. Then, from the last anchor of the text backwards (`final answer`, `####`,
+    `\boxed{`, `the answer is`, `answer:`, a line `A:`), the rest of the sentence is read: right of its last `=` when
+    there is one outside brackets, there the first number. Without any anchor that leads to a number, the last number
+    of the text (outside brackets if there is one) counts, with `how="last"`; with no number at all the value is None
+    and `how="none"`.
+
+    Percent signs, currencies and units are left off: `50%` is 50. `\frac{3}{4}`, `½` and `1 1/2` are exact fractions.
+    """
+    text = _without_markup(text)
+    for anchor in reversed(list(_ANCHOR.finditer(text))[-_MOST_ANCHORS:]):
+        value = _number_stated(_statement(text, anchor))
+        if value is not None:
+            return Answer(value, _HOW[anchor.lastgroup or "label"])
+    numbers = (
+        find_numbers(_BRACKETS.sub(" ", text))
+        or find_numbers(text)
+        or find_numbers(words_to_digits(text, ordinals=False))
+    )
+    return Answer(numbers[-1].value, "last") if numbers else Answer(None, "none")
+
+
+def _without_markup(text: str) -> str:
+    text = _CALCULATION.sub("", plain(text))
+    text = _LATEX_SEPARATOR.sub(",", text)
+    if "\\" in text:
+        text = _FRACTION.sub(_slashed, text)
+        text = _LATEX_TEXT.sub(r" \1", text)
+        text = _LATEX_SIGN.sub(r"\1", text)
+        text = _LATEX_WORD.sub(lambda match: _LATEX_WORDS.get(match[1], " "), text)
+        text = _LATEX_SPACE.sub(" ", text)
+    return _EMPHASIS.sub("", text).replace("≈", "=")
+
+
+def _slashed(match: re.Match[str]) -> str:
+    before, top, bottom = match[1] or "", match[2] or match[4], match[3] or match[5]
+    return f"{before}{' ' if before else ''}{top}/{bottom}"
+
+
+def _statement(text: str, anchor: re.Match[str]) -> str:
+    """What stands after an anchor: the content of the box, or the rest of the sentence; empty for a mere heading."""
+    if anchor.lastgroup == "boxed":
+        return _braced(text, anchor.end())
+    start = anchor.end()
+    while start < len(text) and text[start] in " \t\r\n:*_":
+        start += 1
+    end = _SENTENCE_END.search(text, start)
+    statement = text[start : end.start() if end else len(text)][:2_000]
+    starts_with_number = re.match(r"\W{0,5}\d", statement)
+    if anchor.lastgroup == "hashes":
+        return statement if (starts_with_number and not _HEADING.match(text, start)) or "=" in statement else ""
+    opens_reasoning = anchor.lastgroup in ("label", "letter") and not text[: anchor.start()].strip()
+    if opens_reasoning and not starts_with_number and end and text[end.end() :].strip():
+        return ""
+    return statement
+
+
+def _braced(text: str, start: int) -> str:
+    depth = 1
+    for position in range(start, min(len(text), start + 1_000)):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
+        if depth == 0:
+            return text[start:position]
+    return text[start : start + 200].split("\n")[0]
+
+
+def _number_stated(statement: str) -> Fraction | None:
+    statement = _NEGATIVE.sub("-", _DENIED.sub("", statement))
+    outside = _BRACKETS.sub(" ", statement)
+    candidates = [outside.rsplit("=", 1)[1]] if "=" in outside else []
+    for candidate in [*candidates, outside, statement]:
+        numbers = find_numbers(candidate) or find_numbers(words_to_digits(candidate, ordinals=False))
+        if numbers:
+            return numbers[0].value
+    return None
+
+
+# -------------------------------------------------------------------------------------------------------------- grading
+
+
+def grade(response: str, gold: str, *, finish_reason: str = "eos") -> Outcome:
+    """Grade a response by `read_answer`; one that was cut at the token limit is truncated, whatever it says so far.
+
+    `gold` is a number as text or a whole gold solution; `finish_reason` is "length" for a response that was cut.
+    """
+    wanted = read_answer(gold).value
+    if wanted is None:
+        raise TaskError(f"the gold answer {gold[:80]!r} holds no number; correct it")
+    if finish_reason == "length":
+        return "truncated"
+    return "correct" if read_answer(response).value == wanted else "incorrect"
+
+
+_STRICT = {
+    "####": re.compile(r"#### (-?[0-9.,]+)"),
+    "final answer": re.compile(r"The final answer is ((?:-?[$0-9.,]{2,})|(?:-?[0-9]+))"),
+}
+_FLEXIBLE = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
+_IGNORED = re.compile(r",|\$|\.$")
+
+
+def _same_text(found: str | None, gold: str) -> Outcome:
+    wanted = gold.rsplit("#### ", 1)[-1]
+    same = found is not None and _IGNORED.sub("", found) == _IGNORED.sub("", wanted)
+    return "correct" if same else "incorrect"
+
+
+def grade_strict(response: str, gold: str, *, form: Literal["####", "final answer"] = "####") -> Outcome:
+    """The field's strict rule: the first match of `#### (-?[0-9.,]+)`, compared with the gold answer as text.
+
+    As in lm-evaluation-harness (task gsm8k, filter strict-match); `,`, `$` and a final `.` are left off. A prompt
+    that asks for "The final answer is N" fails it by construction: compare with `form="final answer"` then, the
+    strict rule of the harness's gsm8k_cot_llama. Either rule knows nothing of truncation.
+    """
+    match = _STRICT[form].search(response)
+    return _same_text(match[1] if match else None, gold)
+
+
+def grade_flexible(response: str, gold: str) -> Outcome:
+    """The field's flexible rule: the last match of `(-?[$0-9.,]{2,})|(-?[0-9]+)`, compared with the gold answer as
+    text.
+
+    As in lm-evaluation-harness (task gsm8k, filter flexible-extract). It knows nothing of truncation.
+    """
+    matches = _FLEXIBLE.findall(response)
+    return _same_text(matches[-1] if matches else None, gold)
+
+
+def outcome_shares(grades: Iterable[str], *, confidence: float = 0.95) -> pd.DataFrame:
+    """Shares of correct (the accuracy), incorrect and truncated, each with its Wilson interval (`tasks.shares`)."""
+    return shares(grades, OUTCOMES, confidence=confidence)
