@@ -54,23 +54,24 @@ Method = Callable[[PreTrainedModel, Passes], Any]
 class Sizes:
     """How much to measure."""
 
-    n_rounds: int = 5
+    n_rounds: int = 4
     n_layers: int = 16  # of the 1B shape; Llama 3.2 1B has 16
     vocabulary: int = 128_256  # of the 1B shape, uncut
     decode_prompts: tuple[int, ...] = (64, 512, 2_048)  # tokens
-    decode_batches: tuple[int, ...] = (1, 8)
-    n_steps: int = 8  # timed decoding steps in a round
+    decode_batches: tuple[tuple[int, bool], ...] = ((1, False), (8, False), (8, True))  # size, and whether padded
+    n_steps: int = 5  # timed decoding steps in a round
     memory_prompt: int = 2_048  # tokens
     memory_models: tuple[str, ...] = (SHAPED, BUNDLED)
     replays: tuple[tuple[int, int], ...] = ((128, 128), (512, 64))  # tokens of prompt and response
-    n_replay_rounds: int = 3
+    n_replay_rounds: int = 2
     n_responses: int = 32  # half factual, half creative
     max_new_tokens: int = 96
     study_batch: int = 16
+    n_study_rounds: int = 3
 
 
 QUICK = Sizes(
-    n_rounds=3,
+    n_rounds=2,
     decode_prompts=(64, 2_048),
     n_steps=4,
     memory_models=(BUNDLED,),
@@ -79,6 +80,7 @@ QUICK = Sizes(
     n_responses=16,
     max_new_tokens=48,
     study_batch=8,
+    n_study_rounds=2,
 )
 
 
@@ -201,13 +203,13 @@ def some_tokens(model: PreTrainedModel, *shape: int) -> Tensor:
 # -------------------------------------------------------------------------------------------------------------- timing
 
 
-def take_turns(methods: dict[str, Callable[[], Any]], n_rounds: int) -> pd.DataFrame:
+def take_turns(methods: dict[str, Callable[[], Any]], n_rounds: int, *, n_unkept: int = 1) -> pd.DataFrame:
     """CPU and wall seconds of each method in each round (columns method, round, cpu_s, wall_s).
 
-    The first round, which fills caches and imports modules, is not kept.
+    The first `n_unkept` rounds, which fill caches and import modules, are not kept.
     """
     rows = []
-    for number in range(-1, n_rounds):
+    for number in range(-n_unkept, n_rounds):
         gc.collect()
         for name, method in methods.items():
             wall, cpu = time.perf_counter(), time.process_time()
@@ -261,11 +263,11 @@ def filled_cache(model: PreTrainedModel, batch: int, n_prompt: int) -> DynamicCa
     return cache
 
 
-def time_decoding(model: PreTrainedModel, n_prompt: int, batch: int, sizes: Sizes) -> pd.DataFrame:
-    """Seconds of `n_steps` decoding steps by each method. In a batch, item i has i padding tokens on the left."""
+def time_decoding(model: PreTrainedModel, n_prompt: int, batch: int, padded: bool, sizes: Sizes) -> pd.DataFrame:
+    """Seconds of `n_steps` decoding steps by each method. Padded: item i has i padding tokens on the left."""
     tokens = some_tokens(model, batch, sizes.n_steps)
     mask = torch.ones(batch, n_prompt + sizes.n_steps, dtype=torch.long)
-    for item in range(batch):
+    for item in range(batch if padded else 0):
         mask[item, :item] = 0
     with torch.inference_mode():
         cache = filled_cache(model, batch, n_prompt)
@@ -281,16 +283,16 @@ def measure_decoding(name: str, sizes: Sizes, start: float) -> pd.DataFrame:
     model, _ = load(name, sizes)
     frames = []
     for n_prompt in sizes.decode_prompts:
-        for batch in sizes.decode_batches:
-            report(start, f"decoding: {name}, prompt {n_prompt}, batch {batch}")
-            times = time_decoding(model, n_prompt, batch, sizes)
+        for batch, padded in sizes.decode_batches:
+            report(start, f"decoding: {name}, prompt {n_prompt}, batch {batch}{', padded' * padded}")
+            times = time_decoding(model, n_prompt, batch, padded, sizes)
             kept = model.config.num_hidden_layers * batch * model.config.num_attention_heads * n_prompt**2
             frames.append(
                 times.assign(
                     case="decode",
                     model=name,
                     prompt=n_prompt,
-                    batch=batch,
+                    batch=f"{batch}{', padded' * padded}",
                     n_steps=sizes.n_steps,
                     original_keeps_gib=kept * model.dtype.itemsize / 2**30,
                 )
@@ -342,12 +344,14 @@ def measure_replay(sizes: Sizes, start: float) -> pd.DataFrame:
         prompt = " ".join(f"w{number}" for number in some_tokens(model, n_prompt).tolist())
         [written] = ae.generate(model, tokenizer, [prompt], max_new_tokens=n_response, progress=False)
         response = written.token_id.values.tolist()
+        ae.replay(model, tokenizer, prompt, response)
         times = take_turns(
             {
                 "generate": partial(ae.generate, model, tokenizer, [prompt], max_new_tokens=n_response, progress=False),
                 "replay": partial(ae.replay, model, tokenizer, prompt, response),
             },
             sizes.n_replay_rounds,
+            n_unkept=0,
         )
         frames.append(times.assign(case="replay", model=SHAPED, prompt=n_prompt, response=len(response), batch=1))
     return pd.concat(frames)
@@ -400,7 +404,7 @@ def measure_study(name: str, sizes: Sizes, start: float) -> pd.DataFrame:
             "capture": partial(study_with_attnent, model, tokenizer, examples, sizes),
             "original": partial(study_as_before, model, tokenizer, examples, sizes),
         },
-        sizes.n_replay_rounds,
+        sizes.n_study_rounds,
     )
     return times.assign(case="study", model=name, batch=sizes.study_batch, n_responses=sizes.n_responses)
 
@@ -500,9 +504,10 @@ def target_table(targets: list[Target]) -> pd.DataFrame:
 
 TABLES = {"decode": decoding_table, "memory": memory_table, "replay": replay_table, "study": study_table}
 NOTES = {
-    "decode": "Decoding. Batches are left-padded by 0 to 7 tokens. The cache holds random keys and values in place of "
-    "a prompt pass, which the original could not make at the larger sizes: its last column is what it keeps of one. "
-    "Weights of the 1B shape are random, its vocabulary is Llama's.",
+    "decode": "Decoding. The cache holds random keys and values in place of a prompt pass, which the original could "
+    "not make at the larger sizes: the last column is what it keeps of one. Padded: item i of the batch has i padding "
+    "tokens on the left, as prompts of unequal length have. The 1B shape has Llama 3.2 1B's sizes, vocabulary "
+    "included, in bfloat16, and random weights.",
     "memory": "Peak memory of a prompt pass above the loaded model, each method in its own process.",
     "replay": "Reading a response in one pass against writing it, prompt pass included in both.",
     "study": "Whole study: factual and creative prompts to a finished Run folder, against the original's method with "

@@ -27,7 +27,7 @@ def smallest(benchmark):
         n_layers=2,
         vocabulary=1_000,
         decode_prompts=(16,),
-        decode_batches=(1, 3),
+        decode_batches=((1, False), (3, True)),
         n_steps=2,
         memory_prompt=32,
         replays=((8, 3),),
@@ -35,6 +35,7 @@ def smallest(benchmark):
         n_responses=2,
         max_new_tokens=4,
         study_batch=2,
+        n_study_rounds=1,
     )
 
 
@@ -42,7 +43,7 @@ def test_every_case_ends_in_a_table_and_a_verdict(benchmark, smallest):
     measured = benchmark.measure(["decode", "replay", "study"], smallest, model="tiny", n_threads=1)
     text = benchmark.summary(measured, {"threads": 1})
     json.dumps({case: frame.to_dict(orient="records") for case, frame in measured.items()})
-    assert text.count("| --- |") == 4  # three cases and the targets
+    assert text.count("\n| --- |") == 4  # three cases and the targets
     assert re.search(r"(not )?met \|", text)
     assert all((frame["cpu_s"] > 0).all() and (frame["wall_s"] > 0).all() for frame in measured.values())
 
