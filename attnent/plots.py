@@ -125,7 +125,7 @@ def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str) -
     rows = list(dict.fromkeys(measure for table in tables.values() for measure in table.index))
     figure = go.Figure()
     for place, (kind, table) in enumerate(tables.items()):
-        shift = (place - (len(tables) - 1) / 2) * 0.22
+        shift = (place - (len(tables) - 1) / 2) * 0.2
         figure.add_scatter(
             x=table["auroc"],
             y=[rows.index(measure) + shift for measure in table.index],
@@ -150,7 +150,7 @@ def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str) -
     figure.update_yaxes(
         tickvals=list(range(len(rows))), ticktext=[axis_title(row) for row in rows], autorange="reversed"
     )
-    return figure.update_layout(template=TEMPLATE, title=title, height=150 + 52 * len(rows), margin={"l": 210})
+    return figure.update_layout(template=TEMPLATE, title=title, height=150 + 56 * len(rows), margin={"l": 210})
 
 
 def head_maps(

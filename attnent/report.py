@@ -41,7 +41,7 @@ def write_report(notebook: Path, page: Path) -> None:
     node = nbformat.read(notebook, as_version=4)
     node.metadata.pop("widgets", None)
     has_figure = [_inline_figures(cell) for cell in node.cells if cell.cell_type == "code"]
-    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(node)
     scripts = f"<script>{get_plotlyjs()}</script>" if any(has_figure) else ""
     style = _STYLE + HtmlFormatter().get_style_defs(".highlight")

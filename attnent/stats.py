@@ -143,14 +143,12 @@ def compare(
     a: str,
     b: str,
     *,
-    covariates: Sequence[str] = (),
     seed: int = 0,
 ) -> pd.DataFrame:
     """A row a measure: AUROC of group `a` over group `b` with interval, Mann-Whitney p, Holm-adjusted over the rows.
 
-    `table` has a row a response, and `groups` the same index. With `covariates` the columns adjusted, adjusted_low and
-    adjusted_high hold the AUROC that is left when they are held fixed. Responses where a measure is missing are left
-    out of its row; n_a and n_b count those that are in. Where a group has fewer than 5 the row is NaN.
+    `table` has a row a response, and `groups` the same index. Responses where a measure is missing are left out of its
+    row; n_a and n_b count those that are in. Where a group has fewer than 5 the row is NaN.
     """
     rows = []
     for measure in measures:
@@ -161,11 +159,6 @@ def compare(
         row |= {"low": interval.low, "high": interval.high, "p": np.nan}
         if not np.isnan(interval.estimate):
             row["p"] = float(sps.mannwhitneyu(of_a, of_b).pvalue)
-        if covariates:
-            two = table.loc[values.index[groups.loc[values.index].isin([a, b])]]
-            others = [name for name in covariates if name != measure]
-            left = adjusted_auroc(two, measure, groups.loc[two.index] == a, others)
-            row |= {"adjusted": left.estimate, "adjusted_low": left.low, "adjusted_high": left.high}
         rows.append(row)
     result = pd.DataFrame(rows).set_index("measure")
     tested = result["p"].notna()
@@ -173,6 +166,16 @@ def compare(
     if tested.any():
         result.loc[tested, "p_holm"] = multipletests(result.loc[tested, "p"], method="holm")[1]
     return result
+
+
+def compare_adjusted(
+    table: pd.DataFrame, measures: Sequence[str], groups: pd.Series, a: str, b: str, covariates: Sequence[str]
+) -> pd.DataFrame:
+    """As `compare`, with the covariates (columns of `table`) held fixed: auroc, low, high as `adjusted_auroc` says."""
+    two = table[groups.loc[table.index].isin([a, b])]
+    is_a = groups.loc[two.index] == a
+    rows = {measure: adjusted_auroc(two, measure, is_a, covariates) for measure in measures}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["auroc", "low", "high"])
 
 
 def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: int = 0) -> xr.Dataset:
@@ -234,7 +237,7 @@ def in_words(row: pd.Series, name: str, a: str, b: str) -> str:
     )
 
 
-def three_ways(
+def controlled(
     tokens: pd.DataFrame,
     responses: pd.DataFrame,
     measures: Sequence[str],
@@ -243,29 +246,42 @@ def three_ways(
     b: str,
     *,
     lengths: Sequence[str] = ("n_prompt", "n_steps"),
+    baselines: Sequence[str] = ("token_entropy", "logprob"),
 ) -> dict[str, pd.DataFrame]:
-    """`compare` over all steps, in the matched window, and in that window with the lengths held fixed.
+    """The same comparison under ever more control: raw, windowed, lengths held fixed, token baselines held fixed too.
 
-    The `lengths` are columns of `responses`; each is a row of its own too, so that what length alone would tell stands
-    beside every measure. `groups` maps response_id to a group; responses of other groups are left out.
+    The `lengths` are columns of `responses`; they and the `baselines`, columns of `tokens`, are rows of their own, so
+    that what they alone would tell stands beside every measure. `groups` maps response_id to a group; responses of
+    other groups are left out.
     """
     about = responses.set_index("response_id")
+    groups = groups[groups.isin([a, b])]
     window = matched_window(about.loc[groups.index, "n_steps"], groups)
-    rows = [*measures, *lengths]
+    rows = [*measures, *baselines, *lengths]
 
     def table(means: pd.DataFrame) -> pd.DataFrame:
-        return means[[*measures]].join(about[[*lengths]], how="inner").loc[lambda t: t.index.isin(groups.index)]
+        return means.join(about[[*lengths]], how="inner").loc[lambda t: t.index.isin(groups.index), rows]
 
-    whole = compare(table(response_means(tokens)), rows, groups, a, b)
-    windowed = compare(table(response_means(tokens, first=window)), rows, groups, a, b, covariates=lengths)
-    held = windowed.loc[[*measures], ["n_a", "n_b", "adjusted", "adjusted_low", "adjusted_high"]]
+    windowed = table(response_means(tokens, first=window))
     return {
-        "all steps": whole,
-        f"first {window} steps": windowed,
-        f"first {window} steps, length held fixed": held.rename(
-            columns={"adjusted": "auroc", "adjusted_low": "low", "adjusted_high": "high"}
-        ),
+        "all steps": compare(table(response_means(tokens)), rows, groups, a, b),
+        f"first {window} steps": compare(windowed, rows, groups, a, b),
+        "... and length held fixed": compare_adjusted(windowed, [*measures, *baselines], groups, a, b, lengths),
+        "... and token baselines too": compare_adjusted(windowed, measures, groups, a, b, [*lengths, *baselines]),
     }
+
+
+def beside(ways: Mapping[str, pd.DataFrame], primary: Mapping[str, str], lengths: Mapping[str, str]) -> str:
+    """In words, what is left of the primary measures under control, and what the controls tell alone."""
+    whole, windowed, fixed, increment = ways.values()
+
+    def of(table: pd.DataFrame, names: Mapping[str, str]) -> str:
+        return ", ".join(f"{name} {Interval(*table.loc[key, ['auroc', 'low', 'high']])}" for key, name in names.items())
+
+    return (
+        f"With length held fixed: {of(fixed, primary)}. With token entropy and log-probability held fixed too: "
+        f"{of(increment, primary)}. Alone: {of(windowed, {'token_entropy': 'token entropy'})}, {of(whole, lengths)}."
+    )
 
 
 def answer(means: pd.DataFrame, measures: Mapping[str, str], groups: pd.Series, a: str, b: str) -> str:

@@ -45,8 +45,9 @@ def test_the_bootstrap_interval_covers_the_true_auroc_about_as_often_as_it_says(
 def test_too_few_responses_give_no_numbers_and_are_said_to_be_too_few():
     table, groups = two_groups(np.random.default_rng(14), 20)
     kept = table.index[:24]
-    result = stats.compare(table.loc[kept], ["x"], groups.loc[kept], "a", "b", covariates=["x"])
-    assert result[["auroc", "low", "high", "p", "adjusted"]].isna().all(axis=None)
+    result = stats.compare(table.loc[kept], ["x"], groups.loc[kept], "a", "b")
+    assert result[["auroc", "low", "high", "p"]].isna().all(axis=None)
+    assert stats.compare_adjusted(table.loc[kept], ["x"], groups, "a", "b", ["x"]).isna().all(axis=None)
     assert "cannot be compared (n = 20 a, 4 b" in stats.in_words(result.loc["x"], "entropy", "a", "b")
 
 
@@ -62,9 +63,9 @@ def test_a_difference_that_length_explains_is_gone_when_length_is_held_fixed():
     table, groups = two_groups(rng, 400)
     length = rng.normal(size=800) + (groups == "a")
     table = table.assign(length=length, x=0.8 * length + rng.normal(size=800))
-    row = stats.compare(table, ["x"], groups, "a", "b", covariates=["length"]).loc["x"]
-    assert row["low"] > 0.55
-    assert row["adjusted_low"] < 0.5 < row["adjusted_high"]
+    assert stats.compare(table, ["x"], groups, "a", "b").loc["x", "low"] > 0.55
+    row = stats.compare_adjusted(table, ["x"], groups, "a", "b", ["length"]).loc["x"]
+    assert row["low"] < 0.5 < row["high"]
 
 
 def test_a_difference_beside_length_is_recovered_on_the_auroc_scale():
@@ -72,15 +73,16 @@ def test_a_difference_beside_length_is_recovered_on_the_auroc_scale():
     table, groups = two_groups(rng, 2000, shift=0.6)
     table = table.assign(length=rng.normal(size=4000))
     table["x"] += 2 * table["length"]
-    row = stats.compare(table, ["x"], groups, "a", "b", covariates=["length"]).loc["x"]
-    assert row["adjusted"] == pytest.approx(sps.norm.cdf(0.6 / np.sqrt(2)), abs=0.02)
-    assert row["adjusted_low"] < row["adjusted"] < row["adjusted_high"]
+    row = stats.compare_adjusted(table, ["x"], groups, "a", "b", ["length"]).loc["x"]
+    assert row["auroc"] == pytest.approx(sps.norm.cdf(0.6 / np.sqrt(2)), abs=0.02)
+    assert row["low"] < row["auroc"] < row["high"]
 
 
 def test_a_constant_measure_shows_no_difference():
     table, groups = two_groups(np.random.default_rng(4), 20)
-    row = stats.compare(table.assign(x=1.0, z=range(40)), ["x"], groups, "a", "b", covariates=["z"]).loc["x"]
-    assert row["auroc"] == row["adjusted"] == 0.5
+    table = table.assign(x=1.0, z=range(40))
+    assert stats.compare(table, ["x"], groups, "a", "b").loc["x", "auroc"] == 0.5
+    assert stats.compare_adjusted(table, ["x"], groups, "a", "b", ["z"]).loc["x", "auroc"] == 0.5
 
 
 def test_missing_numbers_are_left_out_and_counted():
@@ -195,13 +197,29 @@ def test_an_effect_is_said_with_its_side():
     )
 
 
-def test_three_ways_shows_length_as_a_row_of_its_own():
+def test_under_control_lengths_and_token_baselines_are_rows_of_their_own():
     rng = np.random.default_rng(12)
     names = [f"r{i}" for i in range(40)]
     groups = pd.Series(["a"] * 20 + ["b"] * 20, index=names)
     lengths = rng.integers(6, 12, 40)
     tokens = tokens_of(dict(zip(names, lengths, strict=True)), value=lambda step: rng.normal())
+    tokens = tokens.assign(token_entropy=rng.normal(size=len(tokens)), logprob=rng.normal(size=len(tokens)))
     responses = pd.DataFrame({"response_id": names, "n_steps": lengths, "n_prompt": rng.integers(3, 9, 40)})
-    ways = stats.three_ways(tokens, responses, ["x"], groups, "a", "b")
-    assert [*next(iter(ways.values())).index] == ["x", "n_prompt", "n_steps"]
-    assert [*list(ways.values())[-1].index] == ["x"]
+    whole, windowed, fixed, increment = stats.controlled(tokens, responses, ["x"], groups, "a", "b").values()
+    assert [*whole.index] == [*windowed.index] == ["x", "token_entropy", "logprob", "n_prompt", "n_steps"]
+    assert [*fixed.index] == ["x", "token_entropy", "logprob"]
+    assert [*increment.index] == ["x"]
+
+
+def test_what_token_entropy_explains_is_gone_when_it_is_held_fixed():
+    rng = np.random.default_rng(16)
+    names = [f"r{i}" for i in range(300)]
+    groups = pd.Series(["a"] * 150 + ["b"] * 150, index=names)
+    doubt = rng.normal(size=300) + (groups == "a").to_numpy()
+    tokens = pd.DataFrame({"response_id": names, "step": 0, "token_entropy": doubt, "logprob": rng.normal(size=300)})
+    tokens["x"] = doubt + rng.normal(size=300)
+    responses = pd.DataFrame({"response_id": names, "n_steps": 1, "n_prompt": rng.integers(3, 9, 300)})
+    whole, _, fixed, increment = stats.controlled(tokens, responses, ["x"], groups, "a", "b").values()
+    assert whole.loc["x", "low"] > 0.5
+    assert fixed.loc["x", "low"] > 0.5
+    assert increment.loc["x", "low"] < 0.5 < increment.loc["x", "high"]
