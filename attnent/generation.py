@@ -5,8 +5,10 @@ caches and the stopping are transformers' own; choosing the token is ours, so th
 numbers alone and in a batch.
 """
 
+import functools
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -151,17 +153,15 @@ def plan_batches(encoded: Sequence[EncodedPrompt], batch_size: int) -> list[list
 
 def item_seeds(seed: int | Sequence[int], prompts: Sequence[Prompt]) -> list[int]:
     """A seed for each prompt: as given, or from the seed, the prompt and the number of its earlier occurrences."""
-    if not isinstance(seed, int):
-        if len(seed) != len(prompts):
-            raise ValueError(
-                f"{len(seed)} seeds were given for {len(prompts)} prompts; give one integer or as many seeds"
-            )
+    if not isinstance(seed, int | np.integer):
+        if np.ndim(seed) != 1 or len(seed) != len(prompts):
+            raise ValueError(f"seed is {seed!r} for {len(prompts)} prompts; give one integer, or a list of as many")
         return [int(one) for one in seed]
     seen: Counter[str] = Counter()
     seeds = []
     for prompt in prompts:
         text = json.dumps(prompt)
-        seeds.append(derive_seed(seed, text, seen[text]))
+        seeds.append(derive_seed(int(seed), text, seen[text]))
         seen[text] += 1
     return seeds
 
@@ -184,8 +184,8 @@ def generate_batch(
     """Traces of one batch, or of its halves where it does not fit the device's memory."""
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}, but must be at least 1")
-    if temperature < 0:
-        raise ValueError(f"temperature is {temperature}, but must be 0 (greedy) or more")
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature is {temperature}, but must be 0 (greedy) or a positive number")
     try:
         return list(_run_batch(model, tokenizer, items, seeds, max_new_tokens, temperature))
     except torch.OutOfMemoryError as error:
@@ -382,12 +382,17 @@ def _assemble(
             "dtype": str(model.dtype).removeprefix("torch."),
             "seed": seed,
             "sampling": json.dumps(sampling),
-            "versions": json.dumps({name: version(name) for name in ("attnent", "torch", "transformers")}),
+            "versions": _versions(),
         },
     )
 
 
-def _stack_layers(layers: list[Float[Tensor, "head step"]]) -> np.ndarray:
+@functools.cache
+def _versions() -> str:
+    return json.dumps({name: version(name) for name in ("attnent", "torch", "transformers")})
+
+
+def _stack_layers(layers: list[Float[Tensor, "_ step"]]) -> np.ndarray:
     """(layer, head, step); layers with fewer heads are filled up with NaN."""
     n_heads = max(len(values) for values in layers)
     filled = [

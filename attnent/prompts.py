@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Prompt = str | Sequence[dict[str, str]]
 TEMPLATE_DATE = datetime.date(2024, 7, 26)  # the default date of the Llama 3.2 template
+_TODAY = re.compile(r"""strftime_now\(\s*(?P<quote>["'])(?P<format>.+?)(?P=quote)\s*\)""")
 
 
 class PromptError(ValueError):
@@ -56,13 +58,18 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, name: s
         return list(tokenizer(prompt).input_ids)
     encoded = tokenizer.apply_chat_template(
         messages,
+        chat_template=_dated(tokenizer.get_chat_template()),
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,
         date_string=TEMPLATE_DATE.strftime("%d %b %Y"),
-        strftime_now=TEMPLATE_DATE.strftime,
     )
     return list(encoded["input_ids"])
+
+
+def _dated(template: str) -> str:
+    """The template with its date written in: transformers hands data to a template, but no function."""
+    return _TODAY.sub(lambda call: repr(TEMPLATE_DATE.strftime(call["format"])), template)
 
 
 def template_digest(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -77,9 +84,11 @@ def context_length(model: PreTrainedModel) -> int | None:
 
 
 def _messages(prompt: Prompt, name: str) -> list[dict[str, str]]:
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-    if not all(isinstance(message, dict) and {"role", "content"} <= set(message) for message in messages):
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    if not isinstance(messages, Sequence) or not all(
+        isinstance(message, dict) and {"role", "content"} <= set(message) for message in messages
+    ):
         raise PromptError(f'{name} must be a string or a list of {{"role", "content"}} messages')
     if not messages or not str(messages[-1]["content"]).strip():
         raise PromptError(f"{name} is empty; remove it or give it some text")
-    return messages
+    return list(messages)
