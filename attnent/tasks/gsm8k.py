@@ -110,7 +110,7 @@ def load(
     "hub" (`openai/gsm8k`, configuration main) or the path of a jsonl file with `question` and `answer`.
 
     Columns: `id`, `prompt` (a string, or messages when `shots` > 0), `gold` (the number as text), `group` (the
-    problem), `question`, `n_steps` (lines of the gold solution before its answer line), `gold_solution`.
+    problem), `question`, `n_gold_steps` (lines of the gold solution before its answer line), `gold_solution`.
     """
     if source == "tiny":
         return _from_world(n, seed, shots, split)
@@ -139,7 +139,7 @@ def _from_world(n: int, seed: int, shots: int, split: Literal["train", "test"]) 
             "gold": str(problem.answer),
             "group": problem.id,
             "question": problem.question,
-            "n_steps": problem.n_steps,
+            "n_gold_steps": problem.n_steps,
             "gold_solution": problem.solution,
         }
         for problem in world.problems(n, seed=seed, split=split)
@@ -182,7 +182,7 @@ def _examples(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
             "gold": [str(answer.value) for answer in answers],
             "group": groups,
             "question": questions,
-            "n_steps": [
+            "n_gold_steps": [
                 len([line for line in solution.split("####")[0].splitlines() if line.strip()]) for solution in solutions
             ],
             "gold_solution": solutions,
@@ -364,3 +364,20 @@ def grade_flexible(response: str, gold: str) -> Outcome:
 def outcome_shares(grades: Iterable[str], *, confidence: float = 0.95) -> pd.DataFrame:
     """Shares of correct (the accuracy), incorrect and truncated, each with its Wilson interval (`tasks.shares`)."""
     return shares(grades, OUTCOMES, confidence=confidence)
+
+
+def accuracy_by_rule(responses: pd.DataFrame) -> pd.DataFrame:
+    """The accuracy under this module's reading and under the field's two rules, each with its Wilson interval.
+
+    `responses` has the columns `response`, `gold`, `finish_reason`. Columns `rule`, `n` (correct), `share`, `low`,
+    `high`. The strict rule looks for `####` where any response has it, else for "The final answer is".
+    """
+    form = "####" if responses["response"].str.contains("####", regex=False).any() else "final answer"
+    rules = {
+        "this reading": lambda row: grade(row.response, row.gold, finish_reason=row.finish_reason),
+        f"strict ({form})": lambda row: grade_strict(row.response, row.gold, form=form),
+        "flexible": lambda row: grade_flexible(row.response, row.gold),
+    }
+    of_rules = {rule: outcome_shares([judge(row) for row in responses.itertuples()]) for rule, judge in rules.items()}
+    correct = {rule: table.set_index("outcome").loc["correct"] for rule, table in of_rules.items()}
+    return pd.DataFrame(correct).T.rename_axis("rule").reset_index()

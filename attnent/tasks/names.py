@@ -26,18 +26,16 @@ _COUNTRIES = (
 _WORD = re.compile(r"\d[\d,]*(?:\.\d+)?[^\W_]*|[^\W_]+")
 _SAME = {"st": "saint", "mt": "mount", "ft": "fort", "jr": "junior", "sr": "senior"}
 _ARTICLES = frozenset({"the", "a", "an"})
-_SMALL = frozenset("of de la le du von van der den di da al el ibn bin y for in at and".split())  # noqa: SIM905
+_SMALL = frozenset("of de del dos la le du von van der den di da al el ibn bin y for in at and".split())  # noqa: SIM905
 _TITLES = frozenset(
-    """mr mrs ms dr prof professor sir dame lord lady king queen prince princess emperor president minister senator
-    judge justice general captain colonel major saint pope bishop maulana sheikh retd late composer singer actor
-    actress author
-    artist player winger footballer linguist then former prime""".split()  # noqa: SIM905
+    """mr mrs ms miss madame monsieur don dr prof professor sir dame lord lady king queen prince princess emperor
+    president minister senator judge justice general captain colonel major saint pope bishop maulana sheikh retd
+    late composer singer actor actress author artist player winger footballer linguist then former prime""".split()  # noqa: SIM905
 )
 _GENERIC = frozenset(
-    """district city town village county province state region country river lake mount island kibbutz street company
-    inc corp corporation ltd llc llp station place position school colour color ship film movie novel book album song
-    name
-    kind type tv""".split()  # noqa: SIM905
+    """works work group railway plc gmbh district city town village county province state region country river lake
+    mount island kibbutz street company inc corp corporation ltd llc llp station place position school colour
+    color ship film movie novel book album song name kind type tv""".split()  # noqa: SIM905
 )
 _QUALIFIERS = frozenset("new north south east west northern southern eastern western upper lower saint san".split())  # noqa: SIM905
 _ROMAN = {"II": "2", "III": "3", "IV": "4", "VI": "6", "VII": "7", "VIII": "8", "IX": "9", "XI": "11", "XII": "12"}
@@ -233,7 +231,8 @@ def asks_for_person(question: str) -> bool:
             r"\bwho(?:m|se)?\b|\b(?:first|last|full|maiden) name\b|\bname of the (?:\w+ ){0,3}(?:wo)?man\b"
             r"|\b(?:which|what) (?:\w+ ){0,3}"
             r"(?:composer|writer|author|artist|painter|singer|actor|actress|player|king|queen|president|minister|scientist|"
-            r"mathematician|poet|director|architect|politician|person|woman|man)\b",
+            r"mathematician|poet|director|architect|politician|chemist|physicist|engineer|inventor|sculptor|mayor|"
+            r"senator|person|people|woman|women|man|men)s?\b",
             question,
             re.IGNORECASE,
         )
@@ -309,7 +308,7 @@ _OR_AFTER = re.compile(
     rf"[\"'*)\]]{{0,3}}(?:,?\s+(?:or|as well as)\s+|\s?/\s?){_CANDIDATE}[\"']?([^\W_]+)", re.IGNORECASE
 )
 _AND_AFTER = re.compile(rf"[\"'*)\]]{{0,3}},?\s+and\s+{_CANDIDATE}[\"']?([A-Z][^\W_]*|\d+)")
-_LIST_AFTER = re.compile(r"(?:,\s+[A-Z][\w. ]{0,30}){1,6},?\s+or\s+[A-Z]")
+_LIST_AFTER = re.compile(r"(?:,\s+[^\W_][\w. ]{0,30}){1,6},?\s+or\s+[^\W_]")
 _OR_BEFORE = re.compile(rf"([^\W_]+)[\"']?(?:,?\s+or\s+|\s?/\s?){_CANDIDATE}[\"'(]?$", re.IGNORECASE)
 _AND_BEFORE = re.compile(rf"([A-Z][^\W_]*),?\s+and\s+{_CANDIDATE}[\"'(]?$")
 _OFFERED = re.compile(
@@ -336,7 +335,7 @@ def _match_parts(gold: str, answer: str, spoken: list[Word], asked: frozenset[st
     """Golds of several parts, in any order; and names of which only a part is said."""
     parts = [part.strip() for part in re.split(r",\s*(?:and\s+)?|;\s*|\s+and\s+|\s+&\s+", gold) if part.strip()]
     if len(parts) > 1:
-        named = [any(True for _ in _part_spans(part, spoken, asked)) for part in parts]
+        named = [any(True for _ in _part_spans(part, spoken, asked, question)) for part in parts]
         if all(named):
             return "full"
         return "part" if any(named) and re.search(r"\bone of\b|\bincluding\b|\bamong\b", answer) else "none"
@@ -349,7 +348,11 @@ def _match_parts(gold: str, answer: str, spoken: list[Word], asked: frozenset[st
     return "none"
 
 
-def _part_spans(part: str, spoken: list[Word], asked: frozenset[str]) -> Iterable[tuple[int, int]]:
-    target = [word.form for word in words(fold(part))]
+def _part_spans(part: str, spoken: list[Word], asked: frozenset[str], question: str) -> Iterable[tuple[int, int]]:
+    wanted = words(fold(part))
+    target = [word.form for word in wanted]
     core = [form for form in target if form not in asked | _GENERIC] or target
-    return _runs(core, spoken) if core else []
+    if core:
+        yield from _runs(core, spoken)
+    if _is_person(wanted, question):
+        yield from _short_names(wanted, spoken, question)

@@ -111,7 +111,7 @@ _MARKUP = re.compile(
 )
 _TAKEN_BACK = re.compile(
     r"(?:(?:^|[.!?…]\s+|\n)actually\b|\bcorrection\s*:|\bno,\s+wait\b|\bwait,\s+no\b|\bwait,\s+that\b"
-    r"|\bI mean[t]?\b(?! it)"
+    r"|,\s+no,|\bI mean[t]?\b(?! it)"
     r"|\b(?:that|this) (?:is|was) (?:wrong|not right|incorrect)\b|(?<=[.!?…]\s)no,"
     r"|\bon second thoughts?\b|\bscratch that\b)[:,]?",
     re.IGNORECASE,
@@ -126,7 +126,7 @@ _CLAUSE = re.compile(
     re.IGNORECASE,
 )
 _KNOWING = (
-    r"(?:know|sure|certain|say|tell|verify|confirm|determine|find|found|recall|remember|provide|answer|access|information|data|"
+    r"(?:know|heard|sure|certain|say|tell|verify|confirm|determine|find|found|recall|remember|provide|answer|access|information|data|"
     r"idea|clue|guess|familiar|aware|include|give|context|records?|confidence|definit\w+|identify|locate|details?|knowledge)"
 )
 _NOT = r"(?:not|n't|n’t|cannot|unable|unsure|uncertain|no|never|without|rather|need|lack\w*|beyond|limited|dont|cant)"
@@ -134,8 +134,9 @@ _MY_IGNORANCE = re.compile(
     rf"\b(?:I|I'm|I’m|Im|my|me|we)\b[^.;]{{0,80}}?(?:\b{_NOT}\b|n['’]t\b)[^.;]{{0,60}}?\b{_KNOWING}\b"
     rf"|\b(?:I|I'm|I’m|me)\b[^.;]{{0,20}}\b(?:unsure|uncertain|unaware|no idea)\b"
     rf"|^\W*(?:sorry,?\s+)?(?:can't|cannot|couldn't|don't|dont|not sure|not certain|no idea|no clue|unsure|"
-    rf"unknown|n/?a|none known|no answer|not known|uncertain|idk|dunno)\b"
-    rf"|\bescapes me\b|\bbeyond my\b|\bimpossible for me\b",
+    rf"unknown|n/?a|none known|no answer|not enough|not known|uncertain|idk|dunno)\b"
+    rf"|\bescapes me\b|\bbeyond my\b|\bimpossible for me\b"
+    rf"|\bI(?:'d| would)? (?:have|need) to (?:look|check|search|see)\b",
     re.IGNORECASE,
 )
 _NOBODYS_KNOWLEDGE = re.compile(
@@ -197,7 +198,7 @@ def _split(pattern: re.Pattern[str], text: str) -> list[str]:
 _AFFIRMING = re.compile(
     r"\bnot (?=only\b|just\b|merely\b)|\b(?:not|n't)(?=[^,;.]{0,60}\buntil\b)"
     r"|\bno (?=later\b|earlier\b|fewer\b|less\b|doubt\b)"
-    r"|\bwithout (?:a |any )?doubt\b",
+    r"|\bwithout (?:a |any )?doubt\b|\b(?:was|is)n't (?=(?:it|that)\b)",
     re.IGNORECASE,
 )
 _DENYING = re.compile(
@@ -210,10 +211,21 @@ _DENYING = re.compile(
     re.IGNORECASE,
 )
 
+_CONCEDED = re.compile(
+    r"\b(?:although|though|while|despite)\b[^,.;]{0,60}\b(?:credited|attributed|ascribed|thought|believed|said|assumed)\b[^,.;]{0,120},"
+    r"|\b(?:many|some|most|people)(?: people| sources)? (?:think|believe|say|assume|claim)\b"
+    r"[^.;]{0,120}?\b(?:but|yet|however)\b",
+    re.IGNORECASE,
+)
+_DENIED_SUBJECT = re.compile(
+    r"(?:\b[A-Z][^\W_]*[ -]){1,5}(?=(?:did not|didn't|was not|wasn't|is not|isn't|has never|never)\s)"
+)
+
 
 def _affirmed(text: str) -> str:
     """The text without what it denies or only compares with: `not Paris but Lyon` leaves Lyon."""
-    return _DENYING.sub(" ", _AFFIRMING.sub("", text))
+    text = _CONCEDED.sub(" ", _AFFIRMING.sub("", text))
+    return _DENYING.sub(" ", _DENIED_SUBJECT.sub(" ", text))
 
 
 # -------------------------------------------------------------------------------------------------------------- numbers
@@ -250,9 +262,10 @@ _MASS = {
     "pound": "453.59237",
 }
 _AREA = {"acre": "4046.8564224", "hectare": "10000", "ha": "10000"}
+_TIME = {"second": "1", "minute": "60", "hour": "3600", "day": "86400", "week": "604800"}
 _UNITS = {
     name: (group, Fraction(size))
-    for group, sizes in (("length", _LENGTH), ("mass", _MASS), ("area", _AREA))
+    for group, sizes in (("length", _LENGTH), ("mass", _MASS), ("area", _AREA), ("time", _TIME))
     for name, size in sizes.items()
 }
 _CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "usd": "dollar", "eur": "euro", "gbp": "pound"}
@@ -344,6 +357,24 @@ def _conversion(wanted: str, said: str) -> Fraction:
     return said_size / size if group == said_group else Fraction(0)
 
 
+_SPAN = re.compile(r"(?:from |between )?(\d[\d,.]*) ?(?:-|to|until|till|and|through) ?(\d[\d,.]*)", re.IGNORECASE)
+
+
+def _wanted_span(gold: str) -> list[Fraction]:
+    """The two ends of a gold answer such as `1945 to 1953`, else nothing."""
+    match = _SPAN.fullmatch(words_to_digits(plain(gold)).strip().rstrip("."))
+    ends = [number.value for part in match.groups() for number in find_numbers(part)] if match else []
+    return ends if len(ends) == 2 else []
+
+
+def _judge_span(wanted: list[Fraction], text: str, question: str) -> Outcome:
+    asked = {number.value for number in find_numbers(plain(question))} - set(wanted)
+    said = [number.value for number in find_numbers(words_to_digits(text)) if number.value not in asked]
+    if not said:
+        return "not_attempted"
+    return "correct" if any(said[place : place + 2] == wanted for place in range(len(said))) else "incorrect"
+
+
 _HOW_MANY = re.compile(
     r"\bhow many (?:more |other |different )?((?:\w+ ){1,4}?)"
     r"(?=(?:do|does|did|was|were|is|are|has|have|had|can|could|will|would|of|in)\b)",
@@ -415,7 +446,10 @@ def _judge_date(wanted: list[Date], text: str, question: str) -> Outcome:
 
 def _stated_twice(text: str, named: list[str]) -> bool:
     """Whether two sentences of one form end differently: `It was A. It was B.`"""
-    sentences = [[word.form for word in words(fold(piece))] for piece in _split(_SENTENCE, text)][:40]
+    sentences = [
+        [word.form for word in words(fold(piece)) if word.form not in _LINKING]
+        for piece in _split(_SENTENCE, text)[:40]
+    ]
     wanted = [{word.form for word in words(fold(name))} for name in named]
     for one in sentences:
         if not any(name <= set(one) for name in wanted):
@@ -426,6 +460,9 @@ def _stated_twice(text: str, named: list[str]) -> bool:
             if differs and _same_form(one, other, alike):
                 return True
     return False
+
+
+_LINKING = frozenset({"however", "but", "also", "then", "so", "although", "yet"})
 
 
 def _same_form(one: list[str], other: list[str], alike: int) -> bool:
@@ -478,6 +515,8 @@ def judge_offline(question: str, gold: str, answer: str) -> Outcome:
         return "incorrect" if denied_only else "not_attempted"
     if wanted_dates:
         return _judge_date(wanted_dates, kept, question)
+    if wanted_span := _wanted_span(gold):
+        return _judge_span(wanted_span, kept, question)
     if wanted_number:
         return _judge_number(wanted_number, kept, question, gold)
     return _judge_name(gold, kept, question, refused=refused)
