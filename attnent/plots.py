@@ -36,6 +36,7 @@ _TOKEN_MEASURES = {
     "logprob": ("log-probability", "nat"),
     "n_steps": ("response length", "tokens"),
     "n_prompt": ("prompt length", "tokens"),
+    "n_gold_steps": ("length of the gold solution", "steps"),
 }
 
 
@@ -102,6 +103,7 @@ def _band(figure: go.Figure, table: pd.DataFrame, colour: str, row: int) -> None
     figure.add_scatter(
         x=[*table["step"], *table["step"][::-1]],
         y=[*table["high"], *table["low"][::-1]],
+        mode="lines",
         fill="toself",
         fillcolor=_faded(colour),
         line={"width": 0},

@@ -221,6 +221,14 @@ def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: i
     )
 
 
+def head_levels(values: xr.DataArray, groups: pd.Series) -> dict[str, xr.DataArray]:
+    """The mean over responses of every head, (layer, head), for each group; `values` is (response, layer, head)."""
+    return {
+        str(name): values.sel(response=values["response"].isin(members.index)).mean("response")
+        for name, members in groups.groupby(groups)
+    }
+
+
 def in_words(row: pd.Series, name: str, a: str, b: str) -> str:
     """One sentence on a row of `compare`: the effect with its interval, or the null with what it excludes."""
     interval = Interval(row["auroc"], row["low"], row["high"])

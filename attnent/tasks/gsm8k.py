@@ -379,5 +379,5 @@ def accuracy_by_rule(responses: pd.DataFrame) -> pd.DataFrame:
         "flexible": lambda row: grade_flexible(row.response, row.gold),
     }
     of_rules = {rule: outcome_shares([judge(row) for row in responses.itertuples()]) for rule, judge in rules.items()}
-    correct = {rule: table.set_index("outcome").loc["correct"] for rule, table in of_rules.items()}
-    return pd.DataFrame(correct).T.rename_axis("rule").reset_index()
+    correct = pd.concat([table.query("outcome == 'correct'").assign(rule=rule) for rule, table in of_rules.items()])
+    return correct[["rule", "n", "share", "low", "high"]].reset_index(drop=True)
