@@ -33,6 +33,7 @@ def spell(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> Spell
     before: list[int] = []  # the last token of the group before
     group: list[tuple[int, str | None]] = []  # (step, the group's text up to this token); None for a special token
     ids: list[int] = []
+    group_text = ""
     last = -1  # the latest step that is not special
 
     def close() -> None:
