@@ -61,12 +61,12 @@ class Sizes:
     decode_batches: tuple[tuple[int, bool], ...] = ((1, False), (8, False), (8, True))  # size, and whether padded
     n_steps: int = 5  # timed decoding steps in a round
     memory_prompt: int = 2_048  # tokens
-    memory_models: tuple[str, ...] = (SHAPED, BUNDLED)
+    memory_rounds: tuple[tuple[str, int], ...] = ((SHAPED, 1), (BUNDLED, 3))  # model, and how often
     replays: tuple[tuple[int, int], ...] = ((128, 128), (512, 64))  # tokens of prompt and response
     n_replay_rounds: int = 2
-    n_responses: int = 32  # half factual, half creative
+    n_responses: int = 64  # half factual, half creative
     max_new_tokens: int = 96
-    study_batch: int = 16
+    study_batch: int = 32
     n_study_rounds: int = 3
 
 
@@ -74,13 +74,11 @@ QUICK = Sizes(
     n_rounds=2,
     decode_prompts=(64, 2_048),
     n_steps=4,
-    memory_models=(BUNDLED,),
+    memory_rounds=((BUNDLED, 1),),
     replays=((64, 32),),
     n_replay_rounds=1,
-    n_responses=16,
-    max_new_tokens=48,
-    study_batch=8,
-    n_study_rounds=2,
+    n_responses=32,
+    n_study_rounds=1,
 )
 
 
@@ -324,14 +322,15 @@ def resident_mib(*, peak: bool = False) -> float:
     return int(line.split()[1]) / 2**10
 
 
-def measure_memory(name: str, sizes: Sizes, n_threads: int, start: float) -> pd.DataFrame:
+def measure_memory(name: str, n_rounds: int, sizes: Sizes, n_threads: int, start: float) -> pd.DataFrame:
     """Peak extra memory of a prompt pass by each method, each in a process of its own."""
     rows = []
-    for method in (plain, capture, eager):
-        report(start, f"memory: {name}, prompt {sizes.memory_prompt}, {method.__name__}")
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            peak = pool.submit(peak_extra_memory, name, method, sizes, n_threads).result()
-        rows.append({"method": method.__name__, "peak_mib": peak})
+    for number in range(n_rounds):
+        for method in (plain, capture, eager):
+            report(start, f"memory: {name}, prompt {sizes.memory_prompt}, {method.__name__}")
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+                peak = pool.submit(peak_extra_memory, name, method, sizes, n_threads).result()
+            rows.append({"method": method.__name__, "round": number, "peak_mib": peak})
     return pd.DataFrame(rows).assign(case="memory", model=name, prompt=sizes.memory_prompt, batch=1)
 
 
@@ -438,14 +437,15 @@ def decoding_table(measured: pd.DataFrame) -> tuple[pd.DataFrame, list[Target]]:
 def memory_table(measured: pd.DataFrame) -> tuple[pd.DataFrame, list[Target]]:
     rows, targets = [], []
     for name, peaks in measured.groupby("model", sort=False):
-        mib = peaks.set_index("method")["peak_mib"]
+        by_method = peaks.groupby("method")["peak_mib"]
+        mib = by_method.median()
         rows.append(
             {
                 "model": name,
                 "prompt": peaks["prompt"].iloc[0],
-                "plain, MiB": f"{mib['plain']:.0f}",
-                "capture, MiB": f"{mib['capture']:.0f}",
-                "eager, MiB": f"{mib['eager']:.0f}",
+                "plain, MiB": spread(by_method.get_group("plain"), "{:.0f}"),
+                "capture, MiB": spread(by_method.get_group("capture"), "{:.0f}"),
+                "eager, MiB": spread(by_method.get_group("eager"), "{:.0f}"),
             }
         )
         targets.append(Target(f"memory of capture over plain, {name}", mib["capture"] / mib["plain"], 1.2, False))
@@ -543,8 +543,8 @@ def measure(cases: Iterable[str], sizes: Sizes, *, model: str, n_threads: int) -
     if "decode" in cases:
         measured["decode"] = pd.concat([measure_decoding(name, sizes, start) for name in (SHAPED, model)])
     if "memory" in cases:
-        names = [model if name == BUNDLED else name for name in sizes.memory_models]
-        measured["memory"] = pd.concat([measure_memory(name, sizes, n_threads, start) for name in names])
+        rounds = [(model if name == BUNDLED else name, n_rounds) for name, n_rounds in sizes.memory_rounds]
+        measured["memory"] = pd.concat([measure_memory(*one, sizes, n_threads, start) for one in rounds])
     if "replay" in cases:
         measured["replay"] = measure_replay(sizes, start)
     if "study" in cases:
