@@ -1,0 +1,294 @@
+"""A Trace keeps what it was given, and what is derived from it is exact."""
+
+import json
+
+import numpy as np
+import oracle
+import pytest
+import xarray as xr
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from attnent import trace as trace_room
+from attnent.trace import (
+    DERIVED,
+    MEASURES,
+    TraceError,
+    check_trace_file,
+    effective_keys,
+    kl_to_uniform,
+    load_trace,
+    lookback_ratio,
+    make_trace,
+    measure,
+    normalized_entropy,
+    save_trace,
+    sinkless_entropy,
+    sinkless_varentropy,
+)
+
+N_LAYERS, N_HEADS, N_STEPS, N_RANKS = 2, 3, 7, 5
+TEXTS = ["", "plain", "two\nlines\r\n", "NUL \0 here", "🙂 日本 é", "\ufffd", "\u2028\x1b[0m\\\"'"]
+
+
+def filled(**changes) -> dict:
+    """The arguments of a whole Trace of random numbers."""
+    random = np.random.default_rng(0)
+    whole = {
+        "measures": {name: random.random((N_LAYERS, N_HEADS, N_STEPS), np.float32) for name in MEASURES},
+        "layer": [1, 4],
+        "layer_kind": ["self", "sliding"],
+        "n_keys": np.arange(N_LAYERS * N_STEPS, dtype=np.int32).reshape(N_LAYERS, N_STEPS) + 11,
+        "token": [chr(97 + step) for step in range(N_STEPS)],
+        "steps": {
+            "token_id": np.arange(N_STEPS, dtype=np.int32),
+            "char_start": np.arange(N_STEPS, dtype=np.int32),
+            "char_end": np.arange(N_STEPS, dtype=np.int32) + 1,
+            "logprob": -random.random(N_STEPS, np.float32),
+            "token_entropy": random.random(N_STEPS, np.float32),
+            "token_varentropy": random.random(N_STEPS, np.float32),
+            "candidate_id": np.zeros((N_STEPS, N_RANKS), np.int32),
+            "candidate_probability": random.random((N_STEPS, N_RANKS), np.float32),
+        },
+        "attrs": {
+            "schema_version": 1,
+            "prompt": "why?",
+            "response": "abcdefg",
+            "finish_reason": "eos",
+            "n_prompt": 11,
+            "model": "tiny",
+            "revision": "",
+            "dtype": "float32",
+            "seed": 2**63 - 1,
+            "sampling": "{}",
+            "versions": "{}",
+        },
+    }
+    return whole | changes
+
+
+def made(**changes) -> xr.Dataset:
+    arguments = filled(**changes)
+    return make_trace(arguments.pop("measures"), **arguments)
+
+
+def of_rows(rows, *, n_prompt: int, n_generated=None) -> xr.Dataset:
+    """A Trace of one layer and one head whose steps are the given weight rows; the last n_generated keys are new."""
+    n_generated = range(len(rows)) if n_generated is None else n_generated
+    numbers = [
+        oracle.row(p, np.ones(len(p), bool), len(p) - 1, len(p) - new)
+        for p, new in zip(map(np.asarray, rows), n_generated, strict=True)
+    ]
+    steps = {name: values[: len(rows)] for name, values in filled()["steps"].items()}
+    return made(
+        measures={name: np.array([[[n[name] for n in numbers]]]) for name in MEASURES},
+        layer=[0],
+        layer_kind=["self"],
+        n_keys=np.array([[n["n_keys"] for n in numbers]]),
+        token=["a"] * len(rows),
+        steps=steps,
+        attrs=filled()["attrs"] | {"n_prompt": n_prompt},
+    )
+
+
+# ---- files
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_saved_trace_comes_back_identical(tmp_path, text):
+    attrs = filled()["attrs"] | {"prompt": text, "response": text * 2}
+    trace = made(token=[text] * N_STEPS, attrs=attrs)
+    save_trace(trace, tmp_path / "a.safetensors")
+    again = load_trace(tmp_path / "a.safetensors")
+    xr.testing.assert_identical(again, trace)
+    assert {name: values.dtype for name, values in again.variables.items()} == {
+        name: values.dtype for name, values in trace.variables.items()
+    }
+    assert again.token.values.tolist() == [text] * N_STEPS
+    assert dict(again.attrs) == attrs
+
+
+def test_missing_numbers_come_back_missing(tmp_path):
+    measures = filled()["measures"] | {"self_mass": np.full((N_LAYERS, N_HEADS, N_STEPS), np.nan, np.float32)}
+    save_trace(made(measures=measures), tmp_path / "a.safetensors")
+    assert load_trace(tmp_path / "a.safetensors").self_mass.isnull().all()
+
+
+def test_saving_leaves_no_temporary_file(tmp_path):
+    save_trace(made(), tmp_path / "gsm8k.7.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["gsm8k.7.safetensors"]
+
+
+def test_two_ids_that_differ_after_a_dot_do_not_share_a_temporary_name(tmp_path, monkeypatch):
+    names = []
+
+    def spy(arrays, path, metadata):
+        names.append(path)
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(trace_room, "save_file", spy)
+    save_trace(made(), tmp_path / "a.1.safetensors")
+    save_trace(made(), tmp_path / "a.2.safetensors")
+    assert len(set(names)) == 2
+
+
+@pytest.mark.parametrize("kept", [0, 7, 100, 0.5, -1])
+def test_a_truncated_file_is_an_error_that_names_it(tmp_path, kept):
+    path = tmp_path / "broken.safetensors"
+    save_trace(made(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept) if isinstance(kept, float) else kept])
+    for read in (load_trace, check_trace_file):
+        with pytest.raises(TraceError, match=r"broken\.safetensors is damaged"):
+            read(path)
+
+
+def test_a_file_of_something_else_is_an_error_that_names_it(tmp_path):
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "weights.safetensors"
+    save_file({"w": np.zeros(3)}, path)
+    for read in (load_trace, check_trace_file):
+        with pytest.raises(TraceError, match=r"weights\.safetensors is damaged"):
+            read(path)
+
+
+def test_a_whole_file_passes_the_check(tmp_path):
+    save_trace(made(), tmp_path / "a.safetensors")
+    check_trace_file(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("part", ["measures", "steps", "attrs"])
+def test_a_trace_with_a_part_missing_is_refused(part):
+    parts = dict(filled()[part])
+    parts.popitem()
+    with pytest.raises(TraceError, match="these were given"):
+        made(**{part: parts})
+
+
+def test_every_measure_has_a_long_name_and_a_unit():
+    trace = made()
+    for name in MEASURES:
+        assert trace[name].attrs["long_name"]
+        assert trace[name].attrs["units"] in ("nat", "nat^2", "1")
+    assert trace.token_varentropy.attrs["units"] == "nat^2"
+
+
+def test_the_derived_measures_have_a_long_name_and_a_unit():
+    for name in DERIVED:
+        derived = measure(made(), name)
+        assert derived.name == name
+        assert derived.attrs["long_name"]
+        assert derived.attrs["units"] in ("nat", "nat^2", "1")
+        assert derived.dims == ("layer", "head", "step")
+
+
+def test_an_unknown_measure_is_refused_with_the_known_ones():
+    with pytest.raises(TraceError, match="no measure 'entropie'.*sinkless_entropy"):
+        measure(made(), "entropie")
+
+
+def test_recorded_and_derived_measures_go_by_name():
+    trace = made()
+    for name in (*MEASURES, *DERIVED):
+        assert measure(trace, name).dims == ("layer", "head", "step")
+
+
+# ---- derived quantities, against explicit rows
+
+weights = st.lists(st.floats(1e-3, 1), min_size=2, max_size=13).map(lambda p: np.array(p) / np.sum(p))
+
+
+@given(weights)
+@settings(max_examples=50)
+def test_sinkless_measures_are_those_of_the_row_without_its_sink(p):
+    assume(p[0] < 0.998)
+    trace = of_rows([p], n_prompt=len(p))
+    rest = p[1:] / p[1:].sum()
+    wanted = oracle.row(rest, np.ones(len(rest), bool), len(rest) - 1, len(rest))
+    spread = 1e-6 / (1 - p[0]) ** 2  # float32 masses, divided by what is left beside the sink
+    np.testing.assert_allclose(sinkless_entropy(trace).item(), wanted["entropy"], atol=10 * spread)
+    np.testing.assert_allclose(sinkless_varentropy(trace).item(), wanted["varentropy"], atol=60 * spread)
+
+
+def test_sinkless_measures_of_a_row_by_hand():
+    trace = of_rows([[0.5, 0.25, 0.25], [0.6, 0.3, 0.1]], n_prompt=3)
+    np.testing.assert_allclose(
+        sinkless_entropy(trace)[0, 0], [np.log(2), -0.75 * np.log(0.75) - 0.25 * np.log(0.25)], atol=1e-6
+    )
+    np.testing.assert_allclose(sinkless_varentropy(trace)[0, 0], [0, 0.75 * 0.25 * np.log(3) ** 2], atol=1e-5)
+
+
+def test_without_weight_on_the_sink_nothing_is_taken_away():
+    trace = of_rows([[0.0, 0.7, 0.3]], n_prompt=3)
+    np.testing.assert_allclose(sinkless_entropy(trace), trace.entropy, atol=1e-7)
+    np.testing.assert_allclose(sinkless_varentropy(trace), trace.varentropy, atol=1e-6)
+
+
+@pytest.mark.parametrize("derive", [sinkless_entropy, sinkless_varentropy])
+def test_sinkless_measures_are_missing_past_the_limit(derive):
+    trace = of_rows([[0.9985, 0.0015], [0.9995, 0.0005], [1.0]], n_prompt=2, n_generated=[0, 0, 0])
+    assert np.isnan(derive(trace)[0, 0]).values.tolist() == [False, True, True]
+
+
+@given(weights)
+@settings(max_examples=50)
+def test_derived_entropies_keep_their_bounds(p):
+    trace = of_rows([p], n_prompt=len(p))
+    assert -1e-6 <= normalized_entropy(trace).item() <= 1 + 1e-6
+    assert 1 - 1e-6 <= effective_keys(trace).item() <= len(p) * (1 + 1e-6)
+    assert -1e-6 <= kl_to_uniform(trace).item() <= np.log(len(p)) + 1e-6
+    assert sinkless_varentropy(trace).item() >= 0
+
+
+def test_entropies_of_uniform_rows_by_hand():
+    trace = of_rows([np.full(k, 1 / k) for k in (1, 2, 8)], n_prompt=1, n_generated=[0, 0, 0])
+    np.testing.assert_allclose(normalized_entropy(trace)[0, 0], [np.nan, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(effective_keys(trace)[0, 0], [1, 2, 8], rtol=1e-6)
+    np.testing.assert_allclose(kl_to_uniform(trace)[0, 0], [0, 0, 0], atol=1e-6)
+
+
+def test_the_divergence_from_uniform_is_that_of_its_definition():
+    p = np.array([0.5, 0.2, 0.2, 0.1])
+    np.testing.assert_allclose(kl_to_uniform(of_rows([p], n_prompt=4)).item(), (p * np.log(p * 4)).sum(), atol=1e-6)
+
+
+def test_lookback_ratio_by_hand():
+    rows = [[0.4, 0.6], [0.2, 0.3, 0.5], [0.1, 0.1, 0.2, 0.6]]
+    # step 1: (0.5 / 2) / (0.5 / 2 + 0.5 / 1); step 2: (0.2 / 2) / (0.2 / 2 + 0.8 / 2)
+    ratio = lookback_ratio(of_rows(rows, n_prompt=2))
+    np.testing.assert_allclose(ratio[0, 0], [np.nan, 1 / 3, 0.2], atol=1e-6)
+
+
+def test_lookback_ratio_of_uniform_rows_is_one_half():
+    rows = [np.full(3 + step, 1 / (3 + step)) for step in range(5)]
+    np.testing.assert_allclose(lookback_ratio(of_rows(rows, n_prompt=3))[0, 0, 1:], 0.5, atol=1e-6)
+
+
+def test_lookback_ratio_in_a_window_counts_only_visible_keys():
+    rows = [[0.2, 0.2, 0.6]] * 4  # a window of 3 keys: at step 3 and later the prompt is out of sight
+    ratio = lookback_ratio(of_rows(rows, n_prompt=5, n_generated=[0, 1, 2, 3]))
+    np.testing.assert_allclose(ratio[0, 0], [np.nan, 0.2 / 0.8, 0.2 / 0.6, np.nan], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*DERIVED])
+def test_a_row_that_sees_no_key_has_no_derived_measure(name):
+    nothing = np.full((1, 1, 1), np.nan)
+    steps = {key: values[:1] for key, values in filled()["steps"].items()}
+    trace = made(
+        measures=dict.fromkeys(MEASURES, nothing),
+        layer=[0],
+        layer_kind=["cross"],
+        n_keys=np.zeros((1, 1)),
+        token=["a"],
+        steps=steps,
+    )
+    assert measure(trace, name).isnull().all()
+
+
+def test_the_file_holds_no_pickle(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_trace(made(), path)
+    whole = path.read_bytes()
+    header = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])
+    assert set(header) == {*MEASURES, "layer", "n_keys", *filled()["steps"], "__metadata__"}
