@@ -307,6 +307,9 @@ def _unit_in(question: str) -> str:
     return match[1] if match and match[1] in _UNITS else ""
 
 
+_MOST_NUMBERS = 200
+
+
 class _Said(NamedTuple):
     """A number that an answer gives, in the unit of the gold answer, and its span."""
 
@@ -322,7 +325,7 @@ def _said_numbers(text: str, wanted: _Wanted, question: str, gold: str) -> list[
     dated = [date for date in find_dates(text) if date.month or (not year_like and _in_year(text, date))]
     currency = _currency(gold) or (_currency(question) if _currency(text) else "")
     said = []
-    for number in find_numbers(text):
+    for number in find_numbers(text)[:_MOST_NUMBERS]:
         after = text[number.stop : number.stop + 25]
         value = number.value * _conversion(wanted.unit, _unit_after(text, number.stop))
         fits = wanted.low <= value <= wanted.high
@@ -536,7 +539,7 @@ def _judge_name(gold: str, text: str, question: str, *, refused: bool) -> Outcom
 # --------------------------------------------------------------------------------------------------------------- shares
 
 
-def _f_score(correct: np.ndarray, attempted: np.ndarray, axis: int = -1) -> np.ndarray:
+def _f_score(correct: np.ndarray, attempted: np.ndarray, axis: int = -1) -> np.ndarray | np.float64:
     """Harmonic mean of overall correct and correct given attempted, 2 c / (n + a); 0 when nothing is correct."""
     return 2 * correct.sum(axis=axis) / (correct.shape[axis] + attempted.sum(axis=axis))
 

@@ -1,0 +1,304 @@
+"""SimpleQA: examples, the offline judge, shares of outcomes.
+
+`data/simpleqa_graded.jsonl` holds 525 hand-graded answers in three parts: `development` (239) and `held_out` (157)
+were labelled before the judge was written, `fresh` (129) after it and before it saw them. At first sight it judged .975,
+.968 and .853 of them right; the mistakes of the first and the last part were then used to mend it, those of `held_out`
+never. The .853 is the honest figure for answers that nobody had in mind when the rules were written.
+"""
+
+import json
+import os
+import time
+from collections import defaultdict
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attnent.tasks import TaskError, simpleqa
+from attnent.tasks.simpleqa import judge_offline, outcome_shares
+from attnent.tiny import world
+
+SHARED = os.environ.get("ATTNENT_SHARED")
+needs_shared = pytest.mark.skipif(not SHARED, reason="ATTNENT_SHARED names no folder with real SimpleQA rows")
+
+GRADED = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "data/simpleqa_graded.jsonl").read_text(encoding="utf-8").splitlines()
+]
+WHO, WHEN, COUNT = (
+    "Who painted the mural?",
+    "On what day, month, and year did it open?",
+    "How many arches does it have?",
+)
+
+DATES = st.dates(min_value=date(1000, 1, 1), max_value=date(2099, 12, 31))
+MONTHS = """January February March April May June July August September October November December""".split()
+
+
+def accuracy(by: str) -> dict[str, float]:
+    """The share of graded cases that the judge gets right, for each value of a field."""
+    right = defaultdict(list)
+    for case in GRADED:
+        right[case[by]].append(judge_offline(case["question"], case["gold"], case["answer"]) == case["label"])
+    return {value: float(np.mean(hits)) for value, hits in right.items()}
+
+
+# ------------------------------------------------------------------------------------------------------ graded cases
+
+
+def test_there_are_enough_graded_cases_of_every_label():
+    assert pd.Series([case["label"] for case in GRADED]).value_counts().min() >= 60
+
+
+def test_no_graded_case_stands_twice():
+    assert len({(case["question"], case["gold"], case["answer"]) for case in GRADED}) == len(GRADED)
+
+
+def test_at_least_97_per_cent_of_the_graded_cases_are_judged_right():
+    hits = [judge_offline(case["question"], case["gold"], case["answer"]) == case["label"] for case in GRADED]
+    assert np.mean(hits) >= 0.97
+
+
+def test_cases_that_never_shaped_the_judge_are_judged_right_at_96_per_cent():
+    assert accuracy("part")["held_out"] >= 0.96
+
+
+def test_every_kind_of_answer_is_judged_right_at_its_floor():
+    floors = defaultdict(lambda: 0.95, {"title": 0.92, "contradiction": 0.9})
+    assert {kind: share for kind, share in accuracy("kind").items() if share < floors[kind]} == {}
+
+
+# -------------------------------------------------------------------------------------------------------------- laws
+
+
+@given(st.text(min_size=1).filter(lambda text: any(char.isalnum() for char in text)))
+def test_the_gold_answer_is_correct(gold):
+    assert judge_offline(WHO, gold, gold) == "correct"
+
+
+@given(st.text(), st.text(), st.text())
+def test_judging_never_raises(question, gold, answer):
+    assert judge_offline(question, gold, answer) in simpleqa.OUTCOMES
+
+
+@given(
+    st.sampled_from(["Paris", "150 (acceptable range: anything between 148 and 152)", "June 2019"]),
+    st.text("\u200f\u0301 .\n…"),
+)
+def test_an_answer_without_letters_is_not_attempted(gold, answer):
+    assert judge_offline(WHO, gold, answer) == "not_attempted"
+
+
+@given(st.integers(148, 152))
+def test_every_number_of_the_range_is_correct(n):
+    assert (
+        judge_offline(COUNT, "150 (acceptable range: anything between 148 and 152)", f"It has {n} arches.") == "correct"
+    )
+
+
+@given(st.integers(0, 10**9).filter(lambda n: not 148 <= n <= 152))
+def test_every_number_outside_the_range_is_incorrect(n):
+    assert (
+        judge_offline(COUNT, "150 (acceptable range: anything between 148 and 152)", f"It has {n} arches.")
+        == "incorrect"
+    )
+
+
+@given(DATES)
+def test_a_date_is_recognised_in_every_order(day):
+    month = MONTHS[day.month - 1]
+    gold = f"{month} {day.day}, {day.year}"
+    for written in (f"{day.day} {month} {day.year}", f"{month[:3]}. {day.day}, {day.year}", day.isoformat()):
+        assert judge_offline(WHEN, gold, f"It opened on {written}.") == "correct"
+
+
+@given(DATES)
+def test_a_date_without_its_day_is_not_attempted(day):
+    month = MONTHS[day.month - 1]
+    assert judge_offline(WHEN, f"{day.day} {month} {day.year}", f"It opened in {month} {day.year}.") == "not_attempted"
+
+
+@given(
+    st.sampled_from(["{}", "It was {}.", "I think it was {}.", "**{}**", "The answer is {}."]), st.sampled_from(GRADED)
+)
+def test_the_gold_answer_in_a_sentence_is_correct(sentence, case):
+    if case["gold"] not in ("No", "May"):
+        assert judge_offline(case["question"], case["gold"], sentence.format(case["gold"].rstrip("."))) == "correct"
+
+
+HOSTILE = [
+    "Paris, or ",
+    "not ",
+    "I don't ",
+    "I not ",
+    "1,222",
+    " ",
+    "(",
+    "a.b. ",
+    "23 October ",
+    "\u0301",
+    "مرحبا ",
+    "A and ",
+    "x",
+]
+HOSTILE += ["1", "-", "\n", "* ", "It was A. ", "no information ", "twenty ", "\u202eabc", "שלום ", "ẹ́", "1/2/", "or "]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+@pytest.mark.parametrize("gold", ["Paris", "150 (acceptable range: anything between 148 and 152)", "Oct 23, 2018"])
+def test_ten_thousand_characters_are_judged_in_time(piece, gold):
+    start = time.process_time()
+    judge_offline(WHO, gold, piece * (10_000 // len(piece)))
+    assert time.process_time() - start < 2  # seconds; under the type checks of the tests too
+
+
+# ----------------------------------------------------------------------------------------------------- bundled world
+
+
+def test_answers_of_the_bundled_world_are_correct():
+    assert {judge_offline(one.question, one.answer, one.answer_text) for one in world.questions(211)} == {"correct"}
+
+
+def test_answers_about_another_person_of_the_bundled_world_are_judged_as_the_world_judges_them():
+    asked = world.questions(211)
+    for one, other in pairwise(asked):
+        answer = other.answer_text.replace(other.entity, one.entity)
+        assert judge_offline(one.question, one.answer, answer) == world.outcome(one, answer).replace(" ", "_")
+
+
+def test_examples_of_the_bundled_world_are_grouped_by_person():
+    table = simpleqa.load("tiny", n=211)
+    assert table["id"].is_unique
+    assert all(row["group"] in row["question"] for row in table.to_dict("records"))
+
+
+def test_examples_of_the_bundled_world_say_their_tier_and_attribute():
+    table = simpleqa.load("tiny", n=211)
+    assert set(table["tier"]) == {"head", "middle", "tail", "never"}
+    assert set(table["attribute"]) == set(world.ATTRIBUTES)
+
+
+def test_more_questions_than_the_bundled_world_has_are_refused():
+    with pytest.raises(TaskError, match=r"cannot give n=5000 questions: .*1500"):
+        simpleqa.load("tiny", n=5000)
+
+
+# ------------------------------------------------------------------------------------------------------- local files
+
+
+def csv(folder: Path, **columns: list[str]) -> Path:
+    pd.DataFrame(columns).to_csv(folder / "questions.csv", index=False)
+    return folder / "questions.csv"
+
+
+def test_a_local_file_gives_its_rows_with_topic_and_kind(tmp_path):
+    path = csv(
+        tmp_path,
+        problem=["Who?", "Where?"],
+        answer=["Ada", "York"],
+        topic=["Art", "Other"],
+        answer_type=["Person", "Place"],
+    )
+    table = simpleqa.load(path, n=2)
+    assert list(table.columns) == ["id", "prompt", "gold", "group", "question", "topic", "answer_type"]
+
+
+def test_an_answer_that_reads_like_a_missing_value_stays_text(tmp_path):
+    assert list(simpleqa.load(csv(tmp_path, problem=["Which code?"], answer=["NA"]), n=1)["gold"]) == ["NA"]
+
+
+def test_a_file_without_the_columns_says_which(tmp_path):
+    with pytest.raises(TaskError, match="lacks the columns 'problem', 'answer'; found 'q', 'a'"):
+        simpleqa.load(csv(tmp_path, q=["Who?"], a=["Ada"]), n=1)
+
+
+def test_empty_gold_answers_are_listed_together(tmp_path):
+    path = csv(tmp_path, problem=["Who?", "Where?", "When?"], answer=["Ada", "", "..."])
+    with pytest.raises(TaskError, match=r"2 gold answers .* are empty; .*\(row 1\), .*\(row 2\)"):
+        simpleqa.load(path, n=1)
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(TaskError, match="cannot be read as csv"):
+        simpleqa.load(tmp_path / "empty.csv", n=1)
+
+
+def test_a_hub_that_cannot_be_reached_says_which_file_to_pass(monkeypatch):
+    import datasets
+
+    def unreachable(*arguments: object, **settings: object) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(
+        TaskError, match=r"google/simpleqa-verified cannot be loaded .*pass as source the path of a csv file"
+    ):
+        simpleqa.load("hub", n=1)
+
+
+def test_an_unknown_data_set_names_the_known_ones():
+    with pytest.raises(
+        TaskError, match="unknown dataset 'x/y': pass 'google/simpleqa-verified' or 'basicv8vc/SimpleQA'"
+    ):
+        simpleqa.load("hub", n=1, dataset="x/y")
+
+
+# ------------------------------------------------------------------------------------------------------------ shares
+
+
+def test_shares_of_a_known_case():
+    table = outcome_shares(["correct"] * 5 + ["incorrect"] * 8 + ["not_attempted"] * 7).set_index("outcome")
+    np.testing.assert_allclose(table["share"], [5 / 20, 8 / 20, 7 / 20, 5 / 13, 2 * 5 / (20 + 13)], rtol=1e-12)
+
+
+@given(st.lists(st.sampled_from(simpleqa.OUTCOMES), min_size=1, max_size=40))
+def test_f_is_the_harmonic_mean_of_correct_and_correct_given_attempted(grades):
+    table = outcome_shares(grades, n_resamples=11).set_index("outcome")["share"]
+    correct, given_attempted = table["correct"], table["correct_given_attempted"]
+    expected = 2 * correct * given_attempted / (correct + given_attempted) if correct else 0.0
+    np.testing.assert_allclose(table["f"], expected, rtol=1e-12)
+
+
+@given(st.lists(st.sampled_from(simpleqa.OUTCOMES), min_size=1, max_size=40))
+def test_wilson_intervals_hold_their_share(grades):
+    table = outcome_shares(grades, n_resamples=11).dropna().iloc[:4]
+    assert ((table["low"] <= table["share"] + 1e-12) & (table["share"] <= table["high"] + 1e-12)).all()
+
+
+def test_no_grades_at_all_have_no_shares():
+    assert outcome_shares([])["share"].isna().all()
+
+
+def test_an_unknown_grade_is_refused():
+    with pytest.raises(TaskError, match="unknown grades 'not attempted'"):
+        outcome_shares(["not attempted"])
+
+
+# --------------------------------------------------------------------------------------------------------- real data
+
+
+@needs_shared
+def test_every_real_gold_answer_is_correct_in_a_sentence():
+    table = simpleqa.load(Path(str(SHARED)) / "data/simpleqa_verified_sample.csv", n=35)
+    assert {
+        judge_offline(row["question"], row["gold"], "It was " + row["gold"]) for row in table.to_dict("records")
+    } == {"correct"}
+
+
+@needs_shared
+def test_no_real_gold_answer_is_correct_for_another_question():
+    table = simpleqa.load(Path(str(SHARED)) / "data/simpleqa_verified_sample.csv", n=35)
+    crossed = [
+        (row["question"], other)
+        for row in table.to_dict("records")
+        for other in table["gold"]
+        if other != row["gold"] and judge_offline(row["question"], row["gold"], other) == "correct"
+    ]
+    assert crossed == []
