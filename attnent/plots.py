@@ -54,6 +54,8 @@ def curves(
 
     Each table has the columns group, step, mean, low, high, n (`stats.curve`). `window` shades the matched window.
     """
+    if all(table.empty for table in by_measure.values()):
+        return _too_few(title)
     measures = list(by_measure)
     n_rows = len(measures) + 1
     heights = [1.0] * len(measures) + [0.35]
@@ -124,6 +126,8 @@ def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str) -
 
     Each table is indexed by measure and has the columns auroc, low, high; 0.5 is no difference.
     """
+    if all(table["auroc"].isna().all() for table in tables.values()):
+        return _too_few(title)
     rows = list(dict.fromkeys(measure for table in tables.values() for measure in table.index))
     figure = go.Figure()
     for place, (kind, table) in enumerate(tables.items()):
@@ -146,8 +150,6 @@ def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str) -
             hovertemplate=f"{kind}: %{{x:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}]<extra></extra>",
         )
     figure.add_vline(x=0.5, line={"color": "#555", "width": 1, "dash": "dot"})
-    if all(table["auroc"].isna().all() for table in tables.values()):
-        _say_too_few(figure)
     figure.update_xaxes(title_text=f"AUROC, {a} over {b} (0.5: no difference)", range=[-0.02, 1.02])
     figure.update_yaxes(
         tickvals=list(range(len(rows))), ticktext=[axis_title(row) for row in rows], autorange="reversed"
@@ -160,11 +162,17 @@ def head_maps(
     *,
     title: str,
     colour_title: str,
-    limits: tuple[float, float],
+    limits: tuple[float, float] | None = None,
     marked: Mapping[str, xr.DataArray] | None = None,
 ) -> go.Figure:
-    """Layer x head maps side by side under one colour scale with fixed limits; `marked` heads get a dot."""
+    """Layer x head maps side by side under one colour scale; `marked` heads get a dot.
+
+    `limits` fixes the scale; by default it runs from 0 to the largest value on any map.
+    """
     names = list(maps)
+    if all(values.isnull().all() for values in maps.values()):
+        return _too_few(title)
+    limits = limits or (0.0, max(float(values.max()) for values in maps.values()))
     figure = make_subplots(rows=1, cols=len(names), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.06)
     for col, name in enumerate(names, start=1):
         values = maps[name].transpose("layer", "head")
@@ -192,8 +200,6 @@ def head_maps(
             )
         figure.update_xaxes(title_text="head", dtick=max(1, len(heads) // 8), showgrid=False, row=1, col=col)
         figure.update_yaxes(showgrid=False, row=1, col=col)
-    if all(values.isnull().all() for values in maps.values()):
-        _say_too_few(figure)
     figure.update_yaxes(title_text="layer", row=1, col=1)
     diverging = limits[0] < 0.5 < limits[1] and np.isclose(sum(limits), 1)
     return figure.update_layout(
@@ -210,9 +216,14 @@ def head_maps(
     )
 
 
-def _say_too_few(figure: go.Figure) -> None:
-    text = "too few responses in one of the groups to compare them"
-    figure.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 16})
+def _too_few(title: str) -> go.Figure:
+    """What stands where a figure would be, so that nobody takes an empty plot for a null."""
+    figure = go.Figure().update_layout(template=TEMPLATE, title=title, height=220)
+    figure.update_xaxes(visible=False).update_yaxes(visible=False)
+    text = "nothing to show: too few responses in the groups"
+    return figure.add_annotation(
+        text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 16}
+    )
 
 
 def lines(by_name: Mapping[str, xr.DataArray], *, title: str, y_title: str) -> go.Figure:

@@ -61,7 +61,9 @@ def response_means(tokens: pd.DataFrame, *, first: int | None = None, last: int 
 
 
 def matched_window(n_steps: pd.Series, groups: pd.Series, *, keep: float = 0.9) -> int:
-    """The longest window of first steps that at least the share `keep` of each group's responses fill."""
+    """The longest window of first steps that at least the share `keep` of each group's responses fill; 0 for none."""
+    if n_steps.empty:
+        return 0
     by_group = n_steps.groupby(groups.to_numpy())
     return int(by_group.quantile(1 - keep, interpolation="lower").min())
 
@@ -187,7 +189,8 @@ def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: i
     """
     of_response = groups.loc[values["response"].to_numpy()].to_numpy()
     compared = np.isin(of_response, [a, b])
-    is_a, flat = of_response[compared] == a, values.to_numpy()[compared].reshape(compared.sum(), -1)
+    is_a = of_response[compared] == a
+    flat = values.transpose("response", "layer", "head").to_numpy().reshape(len(compared), -1)[compared]
     n_a, n_b = int(is_a.sum()), int((~is_a).sum())
     auroc_of, p_of = (np.full(flat.shape[1], np.nan) for _ in range(2))
     usable = ~np.isnan(flat).any(axis=0)

@@ -67,3 +67,15 @@ def test_effects_show_each_interval():
     np.testing.assert_allclose(figure.data[0].error_x.array, [0.1])
     np.testing.assert_allclose(figure.data[0].error_x.arrayminus, [0.05])
     assert "AUROC, x over y" in figure.layout.xaxis.title.text
+
+
+def test_where_there_is_nothing_to_show_the_figure_says_so():
+    nothing = pd.DataFrame({"auroc": [np.nan], "low": [np.nan], "high": [np.nan]}, index=["entropy"])
+    empty_map = xr.DataArray([[np.nan]], {"layer": [0], "head": [0]}, ("layer", "head"))
+    for figure in (
+        plots.effects({"raw": nothing}, title="t", a="x", b="y"),
+        plots.head_maps({"entropy": empty_map}, title="t", colour_title="c"),
+        plots.head_maps({}, title="t", colour_title="c"),
+        plots.curves({"entropy": curve_table().head(0)}, title="t"),
+    ):
+        assert "too few responses" in figure.layout.annotations[0].text

@@ -56,6 +56,7 @@ def test_a_map_of_an_empty_group_is_empty():
     found = stats.head_map(values, groups, "a", "nobody")
     assert found.auroc.isnull().all()
     assert found.attrs == {"n_a": 40, "n_b": 0}
+    assert stats.head_map(values, groups, "no", "body").auroc.isnull().all()
 
 
 def test_a_difference_that_length_explains_is_gone_when_length_is_held_fixed():
