@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -43,7 +44,7 @@ def load_model(
         model = loader.from_pretrained(
             source, revision=revision, dtype=dtype, device_map=device_map, attn_implementation="sdpa"
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_explain(name, revision, error)) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -75,7 +76,7 @@ def _explain(name: str, revision: str | None, error: Exception) -> str:
             f"the model {name!r} is gated: accept its licence on its Hub page, "
             "then set HF_TOKEN to a token of yours or run `hf auth login`"
         )
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return f"the folder {name!r} does not hold a model that transformers can load ({_first_line(error)})"
     if any(isinstance(cause, HfHubHTTPError) for cause in causes) or "not a valid model identifier" in str(error):
         at = f" at revision {revision!r}" if revision else ""
