@@ -1,7 +1,7 @@
 """SimpleQA: examples, the offline judge, shares of outcomes.
 
-`data/simpleqa_graded.jsonl` holds 525 hand-graded answers in three parts: `development` (239) and `held_out` (157)
-were labelled before the judge was written, `fresh` (129) after it and before it saw them. At first sight it judged .975,
+`data/simpleqa_graded.jsonl`: 525 hand-graded answers in three parts: `development` (239) and `held_out` (157)
+were labelled before the judge was written, `fresh` (129) after it, before it saw them. At first sight it judged .975,
 .968 and .853 of them right; the mistakes of the first and the last part were then used to mend it, those of `held_out`
 never. The .853 is the honest figure for answers that nobody had in mind when the rules were written.
 """
@@ -38,7 +38,7 @@ WHO, WHEN, COUNT = (
 )
 
 DATES = st.dates(min_value=date(1000, 1, 1), max_value=date(2099, 12, 31))
-MONTHS = """January February March April May June July August September October November December""".split()
+MONTHS = [date(2000, month, 1).strftime("%B") for month in range(1, 13)]
 
 
 def accuracy(by: str) -> dict[str, float]:

@@ -18,10 +18,12 @@ Match = Literal["full", "part", "one of several", "none"]
 _LETTERS = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "ı": "i"})
 _LETTERS |= str.maketrans({"ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "þ": "th", "Þ": "Th"})
 _LETTERS |= str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "&": " and "})
-_DOTTED = re.compile(r"\b(?:[A-Za-z]\.){2,}")
-_COUNTRIES = (
+_DOTTED = re.compile(r"\b[A-Za-z](?:\.[A-Za-z])+\b\.?")
+_SHORT_FORMS = (
     (re.compile(r"\bunited states(?: of america)?\b|\bUSA\b", re.IGNORECASE), "US"),
     (re.compile(r"\bunited kingdom(?: of great britain)?\b", re.IGNORECASE), "UK"),
+    (re.compile(r"\b(?:first world war|WW ?(?:1|I)\b)", re.IGNORECASE), "World War 1"),
+    (re.compile(r"\b(?:second world war|WW ?(?:2|II)\b)", re.IGNORECASE), "World War 2"),
 )
 _WORD = re.compile(r"\d[\d,]*(?:\.\d+)?[^\W_]*|[^\W_]+")
 _SAME = {"st": "saint", "mt": "mount", "ft": "fort", "jr": "junior", "sr": "senior"}
@@ -57,7 +59,7 @@ def fold(text: str) -> str:
     text = unicodedata.normalize("NFKD", text.translate(_LETTERS))
     text = "".join(char for char in text if not unicodedata.combining(char))
     text = _DOTTED.sub(lambda match: match[0].replace(".", ""), text)
-    for pattern, short in _COUNTRIES:
+    for pattern, short in _SHORT_FORMS:
         text = pattern.sub(short, text)
     return words_to_digits(text.replace("'s ", " "))
 
@@ -136,6 +138,9 @@ def match_name(gold: str, answer: str, question: str) -> Match:
     spoken = words(answer)
     asked = forms(question)
     wholes = alternatives(gold)
+    town = _TOWN_AND_REGION.fullmatch(wholes[0]) if _ASKS_FOR_PLACE.search(question) else None
+    if town and not re.search(rf"{re.escape(fold(town[1]))},\s+[A-Z]", answer):
+        wholes.append(town[1])
     own = frozenset().union(*(forms(whole) for whole in wholes))
     listed: list[tuple[int, int]] = []
     for whole in wholes:
@@ -151,6 +156,10 @@ def match_name(gold: str, answer: str, question: str) -> Match:
     if listed:
         return "one of several"
     return _match_parts(wholes[0], answer, spoken, asked, question)
+
+
+_TOWN_AND_REGION = re.compile(r"([A-Z][^\W\d_]*(?:[ -][A-Z][^\W\d_]*){0,3}), [A-Z][^,]{0,40}")
+_ASKS_FOR_PLACE = re.compile(r"\b(?:where|city|town|village|place|location|municipality)\b", re.IGNORECASE)
 
 
 def _spans(wanted: list[Word], spoken: list[Word], asked: frozenset[str], question: str) -> Iterable[tuple[int, int]]:
@@ -271,9 +280,11 @@ def _short_names(wanted: list[Word], spoken: list[Word], question: str) -> Itera
 
 
 def _one_of(word: Word, names: list[str]) -> bool:
-    return any(_alike(name, word.form) >= 85 for name in names) or (
-        len(word.form) == 1 and word.form in {name[0] for name in names}
-    )
+    """Whether a word is one of the names, an initial of one, or a name for which an initial stands among them."""
+    if any(_alike(name, word.form) >= 85 for name in names):
+        return True
+    initials = {name[0] for name in names if len(name) == 1 or len(word.form) == 1}
+    return word.form[0] in initials and word.written[0].isupper()
 
 
 def _stands_alone(spoken: list[Word], start: int, stop: int, names: list[str]) -> bool:
@@ -317,14 +328,25 @@ _OFFERED = re.compile(
 _EACH = re.compile(r"\b(?:some (?:say|sources)|others (?:say|claim)|perhaps|maybe|possibly)\b", re.IGNORECASE)
 
 
+_AND_AT_END = re.compile(r"\s+and\s+([^\W_]+)\W*$")
+_AND_AT_START = re.compile(r"^\W*(?:the\s)?([^\W_]+)\s+and\s+$", re.IGNORECASE)
+_FULL_NAME = r"[A-Z][^\W_]*(?: [A-Z][^\W_]*){1,3}"
+_MORE_NAMES = re.compile(rf"(?:,\s+{_FULL_NAME}){{2,}}\W*$|\s*\n\s*{_FULL_NAME}\s*(?:\n|$)")
+_NAMES_BEFORE = re.compile(rf"(?:^|\n)\s*{_FULL_NAME}\s*\n\s*$")
+
+
 def _among_candidates(answer: str, start: int, stop: int, known: frozenset[str]) -> bool:
     """Whether the named span stands in a list with a candidate that is neither gold nor of the question."""
     before, after = answer[max(0, start - 60) : start], answer[stop : stop + 250]
+    if _MORE_NAMES.match(after) or _NAMES_BEFORE.search(before):
+        return True
     if _LIST_AFTER.match(after) or _OFFERED.search(answer) or len(_EACH.findall(answer)) > 1:
         return True
     capital = answer[start].isupper()
     beside = [_OR_AFTER.match(after), _OR_BEFORE.search(before)]
-    if capital:
+    if not capital:
+        beside += [_AND_AT_END.match(after), _AND_AT_START.match(before)]
+    else:
         beside += [_AND_AFTER.match(after), _AND_BEFORE.search(before)]
     return any(
         match is not None and _form(match[1]) not in known and _form(match[1]) not in _OPENERS for match in beside

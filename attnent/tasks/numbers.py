@@ -12,14 +12,23 @@ _MINUS = {ord(sign): "-" for sign in "−﹣－‐‑‒–—"}
 _THIN_SPACE = re.compile("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))")
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 
-_SCALES = {"k": 1_000, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALES = {
+    "k": 1_000,
+    "m": 10**6,
+    "b": 10**9,
+    "bn": 10**9,
+    "thousand": 1_000,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
 _NUMBER = re.compile(
     r"""(?P<sign>(?<![\w).])-)?(?:[$€£¥](?P<late_sign>-)?)?
         (?<![A-Za-z_^])(?<!\^\{)(?<!\d)(?<!\d\.)
         (?:(?P<whole>\d+)[ ]{1,3}(?P<top>\d+)/(?P<bottom>\d+)(?![/\d])
           |(?P<numerator>\d+)/(?P<denominator>\d+)(?![/\d])
           |(?P<decimal>\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+))
-        (?:(?:[ ]?(?P<scale>thousand|million|billion|trillion)|(?P<attached>[kK]))\b)?""",
+        (?:(?:[ ]?(?P<scale>thousand|million|billion|trillion)|(?P<attached>(?-i:[kKMB]|bn)))\b)?""",
     re.VERBOSE | re.IGNORECASE,
 )
 _MOST_DIGITS = 300
@@ -77,8 +86,8 @@ def _unfold_fraction(char: str, before: str) -> str:
 def find_numbers(text: str) -> list[Number]:
     """All numbers written in digits in a text that went through `plain`, in order.
 
-    Reads signs, currency signs, thousands separators, decimals, `3/4`, `1 1/2`, `2 million`, `85k`. A percent sign is
-    a unit: `50%` is 50. Digits glued to a letter before them or raised (`CO2`, `m^2`) are not numbers.
+    Reads signs, currency signs, thousands separators, decimals, `3/4`, `1 1/2`, `2 million`, `85k`, `$1.2M`. A percent
+    sign is a unit: `50%` is 50. Digits glued to a letter before them or raised (`CO2`, `m^2`) are not numbers.
     """
     found = []
     for match in _NUMBER.finditer(text):

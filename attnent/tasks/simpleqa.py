@@ -127,7 +127,7 @@ _CLAUSE = re.compile(
 )
 _KNOWING = (
     r"(?:know|heard|sure|certain|say|tell|verify|confirm|determine|find|found|recall|remember|provide|answer|access|information|data|"
-    r"idea|clue|guess|familiar|aware|include|give|context|records?|confidence|definit\w+|identify|locate|details?|knowledge)"
+    r"idea|clue|guess|familiar|aware|include|give|context|records?|confidence|definit\w+|identify|locate|details?|knowledge|help|assist)"
 )
 _NOT = r"(?:not|n't|n’t|cannot|unable|unsure|uncertain|no|never|without|rather|need|lack\w*|beyond|limited|dont|cant)"
 _MY_IGNORANCE = re.compile(
@@ -140,9 +140,10 @@ _MY_IGNORANCE = re.compile(
     re.IGNORECASE,
 )
 _NOBODYS_KNOWLEDGE = re.compile(
-    r"\b(?:is|are|was|were|remains?|has)\s+(?:unknown|unclear|uncertain"
+    r"(?:\b(?:is|are|was|were|remains?|has)|'s)\s+(?:unknown|unclear|uncertain"
     r"|not (?:been )?(?:publicly |widely |well |generally |currently |reliably )?"
-    r"(?:known|recorded|documented|available|clear|specified|disclosed|certain|provided|mentioned))\b"
+    r"(?:known|recorded|documented|available|clear|specified|disclosed|certain"
+    r"|provided|mentioned|made public|revealed|announced))\b"
     r"|\bno (?:publicly |readily |widely )?(?:available |reliable |specific |verified |definite |known |clear )*"
     r"(?:information|records?|data|evidence|sources?|details)\b"
     r"|\b(?:nobody|no one) knows\b|\bhard to say\b|\bimpossible to (?:say|tell|know|determine)\b"
@@ -386,10 +387,20 @@ _HOW_MANY = re.compile(
 _BETWEEN = re.compile(r"\s?(?:,|,?\s?or(?: maybe)?|-|to|and|/)\s?[$€£¥]?$", re.IGNORECASE)
 
 
+_COUNT_WORDS = (
+    (re.compile(r"\bhalf a dozen\b", re.IGNORECASE), "6"),
+    (re.compile(r"\ba dozen\b", re.IGNORECASE), "12"),
+    (re.compile(r"\bnone\b", re.IGNORECASE), "0"),
+    (re.compile(r"\bminus (?=\d)", re.IGNORECASE), "-"),
+)
+
+
 def _judge_number(wanted: _Wanted, text: str, question: str, gold: str) -> Outcome:
     noun_match = _HOW_MANY.search(question) or re.search(r"\bhow many (\w+)", question, re.IGNORECASE)
     noun = forms(noun_match[1]) if noun_match else frozenset()
     text = words_to_digits(text)
+    for pattern, number in _COUNT_WORDS:
+        text = pattern.sub(number, text)
     for form in noun:
         text = re.sub(rf"\bno (?={re.escape(form)})", "0 ", text, flags=re.IGNORECASE)
     said = _said_numbers(text, wanted, question, gold)
@@ -511,18 +522,27 @@ def judge_offline(question: str, gold: str, answer: str) -> Outcome:
         return "correct" if said[1].lower() == yes_or_no[1].lower() else "incorrect"
     committed, refused = _committed(text)
     kept = _affirmed(committed)
-    wanted_dates = _wanted_dates(gold, question)
-    wanted_number = None if wanted_dates else _wanted_number(gold, question)
-    if not any(char.isalnum() for char in kept):
-        denied_only = any(char.isalnum() for char in committed) and not refused
-        return "incorrect" if denied_only else "not_attempted"
-    if wanted_dates:
-        return _judge_date(wanted_dates, kept, question)
+    verdict = _judge_text(question, gold, kept, refused=refused)
+    if verdict == "not_attempted" and kept != committed and not refused:
+        denied = _judge_text(question, gold, committed, refused=False)
+        return "incorrect" if denied == "correct" or not _has_content(kept) else verdict
+    return verdict
+
+
+def _has_content(text: str) -> bool:
+    return any(char.isalnum() for char in text)
+
+
+def _judge_text(question: str, gold: str, text: str, *, refused: bool) -> Outcome:
+    if not _has_content(text):
+        return "not_attempted"
+    if wanted_dates := _wanted_dates(gold, question):
+        return _judge_date(wanted_dates, text, question)
     if wanted_span := _wanted_span(gold):
-        return _judge_span(wanted_span, kept, question)
-    if wanted_number:
-        return _judge_number(wanted_number, kept, question, gold)
-    return _judge_name(gold, kept, question, refused=refused)
+        return _judge_span(wanted_span, text, question)
+    if wanted_number := _wanted_number(gold, question):
+        return _judge_number(wanted_number, text, question, gold)
+    return _judge_name(gold, text, question, refused=refused)
 
 
 def _judge_name(gold: str, text: str, question: str, *, refused: bool) -> Outcome:
