@@ -1,0 +1,67 @@
+"""The numbered notebooks keep their form, and run headless on small parameters."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from attnent.report import question_of, title_of
+from attnent.sweep import parameters_of, run_notebook
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+by_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(path: Path) -> list:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_there_are_numbered_notebooks():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02d}" for number in range(len(NOTEBOOKS))]
+    assert len(NOTEBOOKS) >= 4
+
+
+@by_notebook
+def test_a_notebook_opens_with_its_title_and_its_question(path):
+    node = nbformat.read(path, as_version=4)
+    assert title_of(node).startswith(path.name[:2])
+    assert question_of(node).endswith("?")
+
+
+@by_notebook
+def test_a_notebook_is_committed_without_outputs(path):
+    assert all(not cell.outputs and cell.execution_count is None for cell in code_cells(path))
+
+
+@by_notebook
+def test_the_answer_and_the_main_figure_stand_within_five_cells(path):
+    node = nbformat.read(path, as_version=4)
+    assert any("answer" in cell.metadata.get("tags", []) for cell in node.cells[:5])
+
+
+@by_notebook
+def test_no_cell_is_longer_than_fifteen_lines(path):
+    for cell in code_cells(path):
+        assert len([line for line in cell.source.splitlines() if line.strip()]) <= 15, cell.source
+
+
+@by_notebook
+def test_every_parameter_is_a_typed_literal_with_a_comment(path):
+    [cell] = [cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
+    for line in cell.source.splitlines():
+        name, _, rest = line.partition(": ")
+        assert name.isidentifier(), line
+        assert " = " in rest, line
+        assert "  # " in rest, line
+    assert {"model", "seed"} <= parameters_of(path)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of the Jupyter kernel's client
+@by_notebook
+def test_a_notebook_runs_headless_on_small_parameters(path, tmp_path):
+    small = {"n": 12, "max_new_tokens": 24, "out_dir": str(tmp_path / "runs")}
+    parameters = {name: value for name, value in small.items() if name in parameters_of(path)}
+    outcome = run_notebook(path, parameters, tmp_path / "out")
+    assert outcome["status"] == "complete", outcome["error"]
+    assert outcome["answer"]
