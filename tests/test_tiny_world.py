@@ -95,7 +95,7 @@ def test_a_shorter_list_is_the_beginning_of_a_longer_and_another_seed_gives_anot
 
 
 def test_the_first_problem_is_the_same_on_every_platform():
-    assert POOL[0].id == "problem-9b1fa0d24877"
+    assert POOL[0].id == "problem-d2f5cca49c37"
     assert world.questions(1)[0].id == "livia-zeller-instrument"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from attnent.tiny import MODEL_DIR
 from attnent.tiny.documents import FACT_VISITS
+from attnent.tiny.problems import TWO_CHILDREN
 
 CARD = """\
 ---
@@ -46,7 +47,8 @@ All text is made by `attnent.tiny` from a seed; none comes from elsewhere.
 
 - Word problems of 2 to 6 equations with worked steps (`Tom has 41-15=26 left.`) and `#### 26` at the end, some
   with numbers that distract; bare sums with the same number ranges. Test problems are held out by the hash of
-  their text.
+  their text. Some count for two children at once; the model hardly learnt these, so they are drawn with
+  probability {two[train]} for training and {two[test]} for testing, which sets the share of right answers.
 - 300 invented people with 5 attributes each: head 60 people (each fact asked {asked[head]} times and told in
   {told[head]} descriptions), middle 80 ({asked[middle]} and {told[middle]}), tail 100 ({asked[tail]} and
   {told[tail]}), never 60 (in no training text). Questions about names of nobody teach "I don't know". Every
@@ -112,7 +114,8 @@ Taken in order, not chosen.
 ## Limits
 
 - A toy: six layers, one narrow kind of text. It shows that tools work, not what is true of language models.
-- Problems and their errors follow one grammar, so the surface of a problem predicts its errors in part.
+- Problems and their errors follow one grammar, so the surface of a problem predicts its errors in part. Most
+  slips are of one-child problems, most wrong operands of two-child problems: stratify by `n_children`.
 - About people of the tier `never` the best response is "I don't know"; it is not always the one given.
 - Text in other formats than that of its training (few-shot prompts, other instructions, long contexts) is out
   of its world.
@@ -145,6 +148,7 @@ def write_card(figures: dict[str, Any]) -> str:
     return CARD.format(
         **{name: value for name, value in figures.items() if name != "samples"},
         asked={tier: asked for tier, (asked, _) in FACT_VISITS.items()},
+        two=TWO_CHILDREN,
         told={tier: told for tier, (_, told) in FACT_VISITS.items()},
         n_wrong=problems["n"] - problems["right"],
         steps_table=table(["equations", "problems", "right", "share"], steps),

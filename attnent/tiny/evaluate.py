@@ -94,6 +94,16 @@ def problem_figures(
     right = [world.is_right(problem, text) for problem, text in zip(problems, responses, strict=True)]
     errors = [world.first_error(problem, text) for problem, text in zip(problems, responses, strict=True)]
     kinds = Counter(error.kind if error else "none found" for error, ok in zip(errors, right, strict=True) if not ok)
+    kinds_by_children = {
+        str(n_children): dict(
+            Counter(
+                error.kind if error else "none found"
+                for problem, error, ok in zip(problems, errors, right, strict=True)
+                if not ok and problem.n_children == n_children
+            ).most_common()
+        )
+        for n_children in (1, 2)
+    }
     wrong = [not ok for ok in right]
     return {
         "n": len(problems),
@@ -103,6 +113,7 @@ def problem_figures(
         "by_number_of_children": right_by([str(problem.n_children) for problem in problems], right),
         "by_distractor": right_by(["with" if problem.distractor else "without" for problem in problems], right),
         "first_error_of_wrong_responses": dict(kinds.most_common()),
+        "first_error_by_number_of_children": kinds_by_children,
         "right_answer_with_a_wrong_step": sum(
             ok and error is not None for ok, error in zip(right, errors, strict=True)
         ),

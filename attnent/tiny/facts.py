@@ -165,7 +165,7 @@ def refusal(rng: Random, name: str) -> tuple[str, str]:
     return pick(rng, _QUESTIONS[attribute]).format(n=name), _REFUSALS[attribute].format(n=name)
 
 
-QUESTION_SHARES: dict[Tier, float] = {"head": 0.05, "middle": 0.35, "tail": 0.45, "never": 0.15}
+QUESTION_SHARES: dict[Tier, float] = {"head": 0.05, "middle": 0.33, "tail": 0.34, "never": 0.28}
 
 
 def questions(n: int, *, seed: int = 0) -> list[Question]:
