@@ -266,6 +266,11 @@ def test_f_is_the_harmonic_mean_of_correct_and_correct_given_attempted(grades):
     np.testing.assert_allclose(table["f"], expected, rtol=1e-12)
 
 
+def test_eight_of_ten_has_the_interval_of_wilson():
+    table = outcome_shares(["correct"] * 8 + ["incorrect"] * 2)
+    np.testing.assert_allclose(table.loc[0, ["low", "high"]].astype(float), [0.490162, 0.943318], atol=1e-6)
+
+
 @given(st.lists(st.sampled_from(simpleqa.OUTCOMES), min_size=1, max_size=40))
 def test_wilson_intervals_hold_their_share(grades):
     table = outcome_shares(grades, n_resamples=11).dropna().iloc[:4]
