@@ -73,7 +73,7 @@ def lengths(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[in
     return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
 
 
-def auroc(wrong: Sequence[bool], score: Sequence[float]) -> float | None:
+def auroc(wrong: Sequence[bool], score: Sequence[int | float]) -> float | None:
     """The probability that a wrong item scores above a right one, ties half; None when one of the kinds is absent."""
     return round(float(roc_auc_score(wrong, score)), 3) if len(set(wrong)) == 2 else None
 
@@ -156,7 +156,7 @@ def fact_figures(
     }
 
 
-def quartiles(values: Sequence[float]) -> list[float]:
+def quartiles(values: Sequence[int | float]) -> list[float]:
     """Least, quarter, median, three quarters, most."""
     return [float(value) for value in np.percentile(values, [0, 25, 50, 75, 100])]
 
