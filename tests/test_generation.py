@@ -13,7 +13,8 @@ from conftest import CONTEXT, N_HEADS, N_LAYERS, byte_level_tokenizer
 from scipy import stats as scipy_stats
 from transformers import GenerationConfig
 
-from attnent.generation import _stack_layers, derive_seed, generate, item_seeds, plan_batches, replay
+from attnent.capture import Watch
+from attnent.generation import _Chooser, _stack_layers, derive_seed, generate, item_seeds, plan_batches, replay
 from attnent.prompts import EncodedPrompt, PromptError, encode_prompt, template_digest
 
 PROMPTS = ["another thing in", "é", "an in the", "thin antenna within the tin", "Z", "in the", "tan"]
@@ -207,6 +208,13 @@ def test_sampled_tokens_follow_the_softmax_at_the_temperature(model, tokenizer, 
     assert kept.sum() >= 4
     test = scipy_stats.chisquare(seen[kept], expected[kept] * seen[kept].sum() / expected[kept].sum())
     assert test.pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("number", "drawn"), [(0.0, 1), (1 - 2**-24, 2)])
+def test_a_token_without_probability_is_never_drawn(number, drawn):
+    chooser = _Chooser(Watch(), [0], 1, 1.0)
+    chooser._uniform.fill_(number)
+    assert chooser._draw(torch.tensor([[-torch.inf, 0.0, 0.0, -torch.inf]])).item() == drawn
 
 
 # ---- stopping
