@@ -37,6 +37,7 @@ _TOKEN_MEASURES = {
     "n_steps": ("response length", "tokens"),
     "n_prompt": ("prompt length", "tokens"),
     "n_gold_steps": ("length of the gold solution", "steps"),
+    "n_children": ("people who act in the problem", "1"),
 }
 
 
@@ -154,7 +155,7 @@ def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str) -
     figure.update_yaxes(
         tickvals=list(range(len(rows))), ticktext=[axis_title(row) for row in rows], autorange="reversed"
     )
-    return figure.update_layout(template=TEMPLATE, title=title, height=150 + 56 * len(rows), margin={"l": 210})
+    return figure.update_layout(template=TEMPLATE, title=title, height=150 + 56 * len(rows), margin={"l": 240})
 
 
 def head_maps(

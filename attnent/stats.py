@@ -163,11 +163,14 @@ def compare(
             row["p"] = float(sps.mannwhitneyu(of_a, of_b).pvalue)
         rows.append(row)
     result = pd.DataFrame(rows).set_index("measure")
-    tested = result["p"].notna()
-    result["p_holm"] = np.nan
-    if tested.any():
-        result.loc[tested, "p_holm"] = multipletests(result.loc[tested, "p"], method="holm")[1]
-    return result
+    return result.assign(p_holm=_holm(result["p"]))
+
+
+def _holm(p: pd.Series) -> pd.Series:
+    """p-values adjusted over those that are not missing (Holm 1979)."""
+    tested = p.dropna()
+    adjusted = multipletests(tested, method="holm")[1] if len(tested) else []
+    return pd.Series(adjusted, index=tested.index, dtype=float).reindex(p.index)
 
 
 def compare_adjusted(
@@ -282,17 +285,42 @@ def controlled(
     }
 
 
-def beside(ways: Mapping[str, pd.DataFrame], primary: Mapping[str, str], lengths: Mapping[str, str]) -> str:
-    """In words, what is left of the primary measures under control, and what the controls tell alone."""
-    whole, windowed, fixed, increment = ways.values()
+def verdict(ways: Mapping[str, pd.DataFrame], primary: Mapping[str, str], a: str, b: str) -> str:
+    """What `controlled` found for the primary measures (column: name), in words, and what is left under all controls.
 
-    def of(table: pd.DataFrame, names: Mapping[str, str]) -> str:
-        return ", ".join(f"{name} {Interval(*table.loc[key, ['auroc', 'low', 'high']])}" for key, name in names.items())
+    A measure is left where its interval excludes 0.5 on the same side in the window, with length held fixed, and with
+    the token baselines held fixed too.
+    """
+    _, windowed, fixed, increment = ways.values()
+    rows = windowed.loc[list(primary)]
+    rows = rows.assign(p_holm=_holm(rows["p"]))
+    sentences = [
+        f"{in_words(rows.loc[key], name, a, b)}; with length held fixed {_interval(fixed, key)}, "
+        f"with token entropy and log-probability held fixed too {_interval(increment, key)}"
+        for key, name in primary.items()
+    ]
+    left = [
+        name
+        for key, name in primary.items()
+        if {_side(table.loc[key]) for table in (windowed, fixed, increment)} in ({1}, {-1})
+    ]
+    remains = f"Left under all controls: {' and '.join(left) or 'neither'}."
+    return ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) + f". {remains}"
 
-    return (
-        f"With length held fixed: {of(fixed, primary)}. With token entropy and log-probability held fixed too: "
-        f"{of(increment, primary)}. Alone: {of(windowed, {'token_entropy': 'token entropy'})}, {of(whole, lengths)}."
-    )
+
+def alone(ways: Mapping[str, pd.DataFrame], controls: Mapping[str, str]) -> str:
+    """What each control (row: name) tells by itself over all steps, in words."""
+    whole = next(iter(ways.values()))
+    return ", ".join(f"{name} {_interval(whole, key)}" for key, name in controls.items())
+
+
+def _interval(table: pd.DataFrame, key: str) -> Interval:
+    return Interval(*table.loc[key, ["auroc", "low", "high"]])
+
+
+def _side(row: pd.Series) -> int:
+    """1 where an interval lies above 0.5, -1 below, 0 where it holds 0.5 or is missing."""
+    return int(row["low"] > 0.5) - int(row["high"] < 0.5)
 
 
 def answer(means: pd.DataFrame, measures: Mapping[str, str], groups: pd.Series, a: str, b: str) -> str:

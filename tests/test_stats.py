@@ -224,3 +224,31 @@ def test_what_token_entropy_explains_is_gone_when_it_is_held_fixed():
     assert whole.loc["x", "low"] > 0.5
     assert fixed.loc["x", "low"] > 0.5
     assert increment.loc["x", "low"] < 0.5 < increment.loc["x", "high"]
+
+
+def verdict_of(*intervals):
+    rows = [pd.DataFrame({"auroc": [m], "low": [lo], "high": [hi]}, index=["x"]) for m, lo, hi in intervals]
+    rows[1] = rows[1].assign(n_a=50, n_b=50, p=0.001)
+    ways = dict(zip("abcd", rows, strict=True))
+    return stats.verdict(ways, {"x": "entropy"}, "wrong", "right")
+
+
+def test_a_difference_that_a_control_explains_is_not_left():
+    high, null = (0.7, 0.6, 0.8), (0.52, 0.45, 0.6)
+    assert verdict_of(high, high, high, null).endswith("Left under all controls: neither.")
+    assert verdict_of(high, high, null, high).endswith("Left under all controls: neither.")
+    assert verdict_of(high, high, high, high).endswith("Left under all controls: entropy.")
+
+
+def test_a_difference_that_turns_round_under_control_is_not_left():
+    high, low = (0.7, 0.6, 0.8), (0.3, 0.2, 0.4)
+    assert verdict_of(high, high, low, low).endswith("Left under all controls: neither.")
+    assert verdict_of(low, low, low, low).endswith("Left under all controls: entropy.")
+
+
+def test_a_verdict_shows_every_interval():
+    text = verdict_of((0.7, 0.6, 0.8), (0.7, 0.6, 0.8), (0.66, 0.58, 0.74), (0.52, 0.45, 0.6))
+    assert text.startswith("Entropy is higher in wrong than in right responses (AUROC 0.70 [0.60, 0.80], n = 50 wrong")
+    assert (
+        "with length held fixed 0.66 [0.58, 0.74], with token entropy and log-probability held fixed too 0.52" in text
+    )

@@ -110,7 +110,8 @@ def load(
     "hub" (`openai/gsm8k`, configuration main) or the path of a jsonl file with `question` and `answer`.
 
     Columns: `id`, `prompt` (a string, or messages when `shots` > 0), `gold` (the number as text), `group` (the
-    problem), `question`, `n_gold_steps` (lines of the gold solution before its answer line), `gold_solution`.
+    problem), `question`, `n_gold_steps` (lines of the gold solution before its answer line), `gold_solution`; of the
+    bundled world also `n_children`, how many children do something, which is what makes its problems hard.
     """
     if source == "tiny":
         return _from_world(n, seed, shots, split)
@@ -140,6 +141,7 @@ def _from_world(n: int, seed: int, shots: int, split: Literal["train", "test"]) 
             "group": problem.id,
             "question": problem.question,
             "n_gold_steps": problem.n_steps,
+            "n_children": problem.n_children,
             "gold_solution": problem.solution,
         }
         for problem in world.problems(n, seed=seed, split=split)
