@@ -7,7 +7,7 @@ This room knows models only as modules with a `layer_idx`; it knows no tokenizer
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -87,12 +87,13 @@ class Recording:
 
 
 @contextmanager
-def capture(model: PreTrainedModel, *, prompt_rows: bool = False) -> Iterator[Recording]:
+def capture(model: PreTrainedModel, *, prompt_rows: bool = False) -> Generator[Recording]:
     """Record the attention measures of every forward pass made inside the block.
 
     By default of the last query row only; `prompt_rows=True` takes all rows, in blocks, never a T x T matrix. All keys
-    count as prompt here. The model is restored however the block is left. Raises CaptureError where a model cannot be
-    captured or uses attention that the measures would not describe exactly.
+    count as prompt here, and a row of right padding is measured from the last token before it. While the block lasts,
+    the model's outputs carry our channels as `attentions`. The model is restored however the block is left. Raises
+    CaptureError where a model cannot be captured or uses attention that the measures would not describe exactly.
 
         with capture(model) as recording:
             model(**inputs)
@@ -116,10 +117,10 @@ def capture(model: PreTrainedModel, *, prompt_rows: bool = False) -> Iterator[Re
 
 
 @contextmanager
-def watching(model: PreTrainedModel, watch: Watch) -> Iterator[None]:
+def watching(model: PreTrainedModel, watch: Watch) -> Generator[None]:
     """Switch every attention layer of the model to the capturing function, and back however the block is left."""
     name = type(model).__name__
-    modules = [module for module in model.modules() if isinstance(getattr(module, "layer_idx", None), int)]
+    modules: list[Any] = [m for m in model.modules() if isinstance(getattr(m, "layer_idx", None), int)]
     if not modules or not model._can_set_attn_implementation():
         raise CaptureError(
             f"{name} never calls transformers' attention interface, so nothing can be captured; "
@@ -130,7 +131,8 @@ def watching(model: PreTrainedModel, watch: Watch) -> Iterator[None]:
     if any(hasattr(module, "attnent_watch") for module in modules):
         raise CaptureError(f"this {name} is being captured already; leave that block before entering another")
     # Outer modules first: transformers hands what is set on a configuration down to those inside it.
-    before = [(m.config, m.config._attn_implementation) for m in model.modules() if hasattr(m, "config")]
+    configs: list[Any] = [m.config for m in model.modules() if hasattr(m, "config")]
+    before = [(config, config._attn_implementation) for config in configs]
     handles = [
         module.register_forward_pre_hook(_note_image_rows, with_kwargs=True) for module in _image_readers(modules)
     ]
@@ -153,7 +155,7 @@ def _image_readers(modules: Sequence[nn.Module]) -> list[nn.Module]:
     return [m for m in modules if "full_text_row_masked_out_mask" in inspect.signature(m.forward).parameters]
 
 
-def _note_image_rows(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+def _note_image_rows(module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
     """Mllama lets rows that may see no image see all of it, and drops the result later: its mask alone hides that."""
     module.attnent_watch.sees_image = kwargs.get("full_text_row_masked_out_mask")
 
@@ -162,7 +164,7 @@ def stats_of_pass(model: PreTrainedModel, attentions: Sequence[Tensor | None] | 
     """The `attentions` of one forward pass as {layer: LayerStats}."""
     layers = {}
     for channels in attentions or ():
-        if channels is None or channels.shape[-1] != len(CHANNELS):
+        if channels is None or not _is_ours(channels):
             continue
         layer, stats = unpack(channels)
         if layer in layers:
@@ -182,11 +184,16 @@ def stats_of_pass(model: PreTrainedModel, attentions: Sequence[Tensor | None] | 
 def unpack(channels: Float[Tensor, "batch head query channel"]) -> tuple[int, LayerStats]:
     """The layer index and the named measures of what travelled in the weights' place."""
     *measures, n_keys, layer, kind = channels.unbind(-1)
-    return int(layer.flatten()[0]), LayerStats(*measures, n_keys.long(), KINDS[int(kind.flatten()[0])])
+    return int(layer.flatten()[0]), LayerStats(*measures, n_keys.long(), KINDS[int(kind.flatten()[0]) + len(KINDS)])
+
+
+def _is_ours(channels: Tensor) -> bool:
+    """Whether a tensor in the weights' place is one of ours: its last channel is negative, as no weight ever is."""
+    return channels.shape[-1] == len(CHANNELS) and bool(channels.flatten()[-1] < 0)
 
 
 def attention(
-    module: nn.Module,
+    module: Any,
     query: Float[Tensor, "batch head query width"],
     key: Float[Tensor, "batch group key width"],
     value: Float[Tensor, "batch group key value_width"],
@@ -226,7 +233,7 @@ def attention(
 
 def _address(layer: int, kind: str, like: Tensor) -> Float[Tensor, " channel"]:
     address = torch.zeros(len(CHANNELS), dtype=like.dtype, device=like.device)
-    address[-2], address[-1] = layer, KINDS.index(kind)
+    address[-2], address[-1] = layer, KINDS.index(kind) - len(KINDS)
     return address
 
 

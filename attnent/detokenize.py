@@ -66,9 +66,11 @@ def spell(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> Spell
         group.append((step, group_text))
         last = step
     close()
-    pieces = [text[start:end] or tokenizer.decode([id_]) for id_, (start, end) in zip(token_ids, spans, strict=True)]
+    pieces = [
+        text[start:end] or str(tokenizer.decode([id_])) for id_, (start, end) in zip(token_ids, spans, strict=True)
+    ]
     return Spelling(text, pieces, [start for start, _ in spans], [end for _, end in spans])
 
 
 def _decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
-    return tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return str(tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

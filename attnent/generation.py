@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ from transformers import (
 from attnent.capture import LayerStats, Watch, stats_of_pass, watching
 from attnent.detokenize import spell
 from attnent.entropy import moments, softmax_rows, stats_of_moments
-from attnent.models import revision_of
+from attnent.models import name_of, revision_of
 from attnent.progress import Progress
 from attnent.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt, encode_prompts
 from attnent.trace import MEASURES, SCHEMA_VERSION, make_trace
@@ -226,7 +226,8 @@ def _run_batch(
         output_attentions=True,
     )
     with watching(model, watch), _no_defaults(model), torch.inference_mode():
-        outputs = model.generate(
+        writer: Any = model  # `generate` comes from a mixin that PreTrainedModel does not declare
+        outputs = writer.generate(
             input_ids=input_ids,
             attention_mask=attention_mask,
             generation_config=config,
@@ -307,7 +308,7 @@ def _left_padded(
 
 
 @contextmanager
-def _no_defaults(model: PreTrainedModel) -> Iterator[None]:
+def _no_defaults(model: PreTrainedModel) -> Generator[None]:
     """Without the checkpoint's own generation settings, whose penalties and warpers would be added to ours."""
     before = model.generation_config
     model.generation_config = GenerationConfig()
@@ -333,7 +334,8 @@ def _until_end(token_ids: list[int], eos_ids: set[int]) -> list[int]:
 
 
 def _n_vocabulary(model: PreTrainedModel) -> int:
-    return model.get_input_embeddings().num_embeddings
+    embeddings: Any = model.get_input_embeddings()
+    return embeddings.num_embeddings
 
 
 def _item(stats: LayerStats, row: int, steps: slice = slice(None)) -> LayerStats:
@@ -377,7 +379,7 @@ def _assemble(
             "response": spelling.text,
             "finish_reason": "eos" if ended else "length",
             "n_prompt": len(item.token_ids),
-            "model": model.name_or_path,
+            "model": name_of(model),
             "revision": revision_of(model),
             "dtype": str(model.dtype).removeprefix("torch."),
             "seed": seed,

@@ -1,6 +1,9 @@
 """Loading a model and its tokenizer: the bundled one, a local folder, or a Hub id."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
@@ -13,7 +16,9 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
+from attnent.progress import is_headless
 from attnent.tiny import MODEL_DIR
 
 BUNDLED = "tiny"
@@ -40,10 +45,9 @@ def load_model(
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
         loader = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, padding_side="left")
-        model = loader.from_pretrained(
-            source, revision=revision, dtype=dtype, device_map=device_map, attn_implementation="sdpa"
-        )
+        tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision, padding_side="left")
+        with quiet_bars(name == BUNDLED):
+            model = loader.from_pretrained(source, revision=revision, dtype=dtype, device_map=device_map)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_explain(name, revision, error)) from error
     if tokenizer.pad_token is None:
@@ -52,11 +56,29 @@ def load_model(
     return model.eval(), tokenizer
 
 
+@contextmanager
+def quiet_bars(quiet: bool) -> Generator[None]:
+    """Without transformers' own progress bars, which tell nothing of a small model or a headless run."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    if quiet or is_headless():
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def name_of(model: PreTrainedModel) -> str:
+    """What the model was loaded as: "tiny", a folder, or a Hub id."""
+    return model.name_or_path or type(model).__name__
+
+
 def revision_of(model: PreTrainedModel) -> str:
     """The commit of the weights on the Hub; for the bundled model the start of their checksum; "" where unknown."""
-    if model.name_or_path == BUNDLED:
-        sums = dict(reversed(line.split()) for line in (MODEL_DIR / "SHA256SUMS").read_text().splitlines())
-        return sums["model.safetensors"][:12]
+    if name_of(model) == BUNDLED:
+        lines = (line.split() for line in (MODEL_DIR / "SHA256SUMS").read_text().splitlines())
+        return next(digest for digest, file in lines if file == "model.safetensors")[:12]
     return getattr(model.config, "_commit_hash", None) or ""
 
 

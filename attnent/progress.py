@@ -17,7 +17,7 @@ class Progress:
         self._total, self._doing, self._done, self._already = total, doing, done, done
         self._n_tokens = 0
         self._start = self._last_line = time.monotonic()
-        self._lines = shown and (os.environ.get(HEADLESS) == "1" or not (_in_notebook() or sys.stderr.isatty()))
+        self._lines = shown and (is_headless() or not (_in_notebook() or sys.stderr.isatty()))
         self._bar = tqdm(
             total=total, initial=done, desc=doing, unit="response", disable=not shown or self._lines, dynamic_ncols=True
         )
@@ -44,6 +44,11 @@ class Progress:
                 f"{self._n_tokens / seconds:.0f} tokens a second, {tqdm.format_interval(left)} left",
                 flush=True,
             )
+
+
+def is_headless() -> bool:
+    """Whether nobody watches this process, as in a notebook run by the study command."""
+    return os.environ.get(HEADLESS) == "1"
 
 
 def _in_notebook() -> bool:

@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -56,7 +57,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, name: s
         if not isinstance(prompt, str):
             raise PromptError(f"{name} is a list of messages, but the tokenizer has no chat template; give plain text")
         return list(tokenizer(prompt).input_ids)
-    encoded = tokenizer.apply_chat_template(
+    encoded: Any = tokenizer.apply_chat_template(
         messages,
         chat_template=_dated(tokenizer.get_chat_template()),
         add_generation_prompt=True,

@@ -10,7 +10,7 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attnent.generation import derive_seed, generate_batch, plan_batches
-from attnent.models import revision_of
+from attnent.models import name_of, revision_of
 from attnent.progress import Progress
 from attnent.prompts import encode_prompts, template_digest
 from attnent.runs import Run, digest
@@ -40,7 +40,7 @@ def record(
     encoded = encode_prompts(model, tokenizer, examples["prompt"].tolist(), n_new_tokens=max_new_tokens)
     identity = {
         "task": task,
-        "model": model.name_or_path,
+        "model": name_of(model),
         "revision": revision_of(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "chat_template": template_digest(tokenizer),
@@ -50,7 +50,7 @@ def record(
         "examples": digest(examples.to_dict(orient="records")),
     }
     if folder is None:
-        folder = Path(out_dir) / task / model.name_or_path.strip("/").replace("/", "--") / digest(identity)
+        folder = Path(out_dir) / task / name_of(model).strip("/").replace("/", "--") / digest(identity)
     run = Run.start(folder, identity=identity, examples=examples)
     ids = examples["id"].tolist()
     with run.locked():

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def _environment(name: str, value: str):
+def _environment(name: str, value: str) -> Generator[None]:
     before = os.environ.get(name)
     os.environ[name] = value
     try:

@@ -203,7 +203,7 @@ def lookback_ratio(trace: xr.Dataset) -> xr.DataArray:
     Only keys that exist and are visible at that step are counted; NaN while there is no generated key or no prompt key.
     """
     keys, on_prompt = _keys(trace), _float64(trace, "prompt_mass")
-    generated = np.minimum(trace["step"].variable, keys)
+    generated: Any = np.minimum(trace["step"].variable, keys)
     of_prompt_key = on_prompt / (keys - generated).where(keys > generated)
     of_generated_key = (1 - on_prompt) / generated.where(generated > 0)
     return _derived(trace, of_prompt_key / (of_prompt_key + of_generated_key), "lookback_ratio")
@@ -251,7 +251,7 @@ def _sinkless_entropy(trace: xr.Dataset) -> xr.Variable:
     return (_float64(trace, "entropy") - binary_entropy) / (1 - sink)
 
 
-def _derived(trace: xr.Dataset, values: xr.Variable, name: str) -> xr.DataArray:
+def _derived(trace: xr.Dataset, values: Any, name: str) -> xr.DataArray:
     _, long_name, units = DERIVED[name]
     values = values.transpose("layer", "head", "step")
     return xr.DataArray(values, trace["entropy"].coords, name=name).assign_attrs(long_name=long_name, units=units)
