@@ -33,6 +33,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
@@ -190,6 +191,7 @@ def shaped_like_1b(sizes: Sizes) -> Model:
     model.set_attn_implementation("sdpa")
     model.name_or_path = SHAPED
     words = Tokenizer(WordLevel({f"w{number}": number for number in range(sizes.vocabulary)}, "w0"))
+    words.pre_tokenizer = WhitespaceSplit()
     return model.eval(), PreTrainedTokenizerFast(tokenizer_object=words)
 
 
@@ -342,6 +344,7 @@ def measure_replay(sizes: Sizes, start: float) -> pd.DataFrame:
         report(start, f"replay: {SHAPED}, {n_prompt} + {n_response} tokens")
         prompt = " ".join(f"w{number}" for number in some_tokens(model, n_prompt).tolist())
         [written] = ae.generate(model, tokenizer, [prompt], max_new_tokens=n_response, progress=False)
+        assert (written.n_prompt, written.sizes["step"]) == (n_prompt, n_response)
         response = written.token_id.values.tolist()
         ae.replay(model, tokenizer, prompt, response)
         times = take_turns(
