@@ -19,13 +19,14 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from attnent.entropy import Masses, RowStats, masses, moments, softmax_rows, stats_of_moments
+from attnent.entropy import Masses, RowStats, masses, stats_of_moments, weights_and_moments
 
 NAME = "attnent"
 MEASURES = RowStats._fields + Masses._fields
 CHANNELS = (*MEASURES, "n_keys", "layer", "kind")
 KINDS = ("self", "sliding", "cross")
 SCORES_AT_ONCE = 2**20  # rows are taken in blocks of about this many scores
+KEY_NUMBERS_AT_ONCE = 2**19  # on a CPU keys are upcast in blocks of about this many numbers, 2 MB in float32
 
 # Keywords that models pass along and that do not change the weights beyond what the mask already says.
 _HARMLESS = {
@@ -227,7 +228,8 @@ def attention(
     if kind == "cross" and attention_mask is not None and watch.sees_image is not None:
         blind = watch.sees_image.to(attention_mask.device) == 0
         attention_mask = attention_mask.masked_fill(blind, torch.finfo(attention_mask.dtype).min)
-    measured = _measure(query, key, attention_mask, scaling, causal, position_bias, watch, kind)
+    with torch.no_grad():
+        measured = _measure(query, key, attention_mask, scaling, causal, position_bias, watch, kind)
     return output, torch.nn.functional.pad(measured, (0, 2)) + _address(module.layer_idx, kind, measured)
 
 
@@ -270,7 +272,6 @@ def _measure(
     exact = torch.promote_types(query.dtype, torch.float32)  # bfloat16 scores would put 3e-2 nat of error in H
     scale = width**-0.5 if scaling is None else scaling
     start = 0 if watch.n_rows is None else max(n_queries - watch.n_rows, 0)
-    keys = key.to(exact).transpose(-1, -2)
     n_generated = watch.n_generated.to(query.device)
     mask = mask if mask is None else mask.expand(-1, -1, n_queries, -1)
     step = max(SCORES_AT_ONCE // (batch * n_heads * n_keys), 1)
@@ -279,7 +280,7 @@ def _measure(
         rows = slice(top, min(top + step, n_queries))
         n_rows = rows.stop - rows.start
         grouped = query[:, :, rows].to(exact).reshape(batch, n_groups, -1, width) * scale
-        scores = (grouped @ keys).view(batch, n_heads, n_rows, n_keys)
+        scores = _products(grouped, key).view(batch, n_heads, n_rows, n_keys)
         visible = _visible(mask, rows, n_queries, n_keys, causal, query.device)
         if mask is not None and mask.dtype != torch.bool:
             scores += mask[:, :, rows, :n_keys]
@@ -288,6 +289,26 @@ def _measure(
         generated = n_generated if len(n_generated) == 1 else n_generated[top - start : rows.stop - start]
         blocks.append(_measure_rows(scores, visible, generated, causal and kind != "cross"))
     return torch.cat(blocks, dim=2) if len(blocks) > 1 else blocks[0]
+
+
+def _products(
+    query: Float[Tensor, "batch group row width"], key: Float[Tensor, "batch group key width"]
+) -> Float[Tensor, "batch group row key"]:
+    """query @ key^T in the dtype of the query.
+
+    On a CPU the keys are upcast a few megabytes at a time, which stay in its cache; a fresh copy of all of them would
+    cost several times the product.
+    """
+    if key.dtype == query.dtype or key.device.type != "cpu":
+        return query @ key.to(query.dtype).transpose(-1, -2)
+    batch, n_groups, n_keys, width = key.shape
+    queries, keys = query.flatten(0, 1), key.flatten(0, 1)
+    products = queries.new_empty(batch * n_groups, queries.shape[1], n_keys)
+    n_at_once = max(KEY_NUMBERS_AT_ONCE // (n_keys * width), 1)
+    for start in range(0, len(keys), n_at_once):
+        part = slice(start, start + n_at_once)
+        torch.bmm(queries[part], keys[part].to(query.dtype).transpose(-1, -2), out=products[part])
+    return products.view(batch, n_groups, -1, n_keys)
 
 
 def _visible(
@@ -316,14 +337,15 @@ def _measure_rows(
         visible_keys = torch.tensor(n_keys, device=scores.device)
         first, last = torch.zeros_like(visible_keys), visible_keys - 1
     else:
-        scores = scores.masked_fill_(~visible, -torch.inf)
+        hidden = torch.zeros(visible.shape, dtype=scores.dtype, device=scores.device).masked_fill_(~visible, -torch.inf)
+        scores += hidden  # much faster than masking the scores of every head
         visible_keys = visible.sum(-1)
         first = visible.to(torch.uint8).argmax(-1)
         last = n_keys - 1 - visible.flip(-1).to(torch.uint8).argmax(-1)
-    rows = softmax_rows(scores)
-    stats = stats_of_moments(moments(rows))
+    weights, found = weights_and_moments(scores)
+    stats = stats_of_moments(found)
     if has_tokens_as_keys:
-        on_tokens = masses(rows.weights, first, last, n_generated)
+        on_tokens = masses(weights, first, last, n_generated)
     else:
         on_tokens = Masses(*[torch.full_like(stats.entropy, torch.nan)] * len(Masses._fields))
     counted = visible_keys.to(scores.dtype).expand_as(stats.entropy)

@@ -15,15 +15,6 @@ from torch import Tensor
 _FLOOR = {torch.float32: -110.0, torch.float64: -750.0}
 
 
-class Rows(NamedTuple):
-    """A softmax taken apart, so that no later sum has to exponentiate again."""
-
-    centred: Float[Tensor, "*row key"]  # score - peak, <= 0
-    weights: Float[Tensor, "*row key"]  # softmax of the scores; sums to 1, NaN where no key is visible
-    peak: Float[Tensor, "*row"]  # largest score, -inf where no key is visible
-    log_z: Float[Tensor, "*row"]  # ln sum exp(centred), >= 0
-
-
 class Moments(NamedTuple):
     """What must be kept of a block of keys so that blocks can be merged exactly."""
 
@@ -52,8 +43,11 @@ class Masses(NamedTuple):
     previous_mass: Float[Tensor, "*row"]  # on the position before it
 
 
-def softmax_rows(scores: Float[Tensor, "*row key"]) -> Rows:
-    """Softmax over the visible keys, in float32 or better whatever the dtype of the scores."""
+def weights_and_moments(scores: Float[Tensor, "*row key"]) -> tuple[Float[Tensor, "*row key"], Moments]:
+    """Softmax over the visible keys with its moments, in float32 or better whatever the dtype of the scores.
+
+    Both are NaN (the peak -inf) where no key is visible.
+    """
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     peak = scores.amax(dim=-1)
     origin = peak.masked_fill(peak == -torch.inf, 0.0)
@@ -61,16 +55,16 @@ def softmax_rows(scores: Float[Tensor, "*row key"]) -> Rows:
     weights = centred.exp()
     z = weights.sum(dim=-1)
     weights /= z.unsqueeze(-1)
-    return Rows(centred, weights, peak, z.log())
+    mean = torch.linalg.vecdot(weights, centred)
+    centred -= mean.unsqueeze(-1)  # centre before squaring: E[s^2] - E[s]^2 can be negative
+    variance = torch.linalg.vecdot(weights, centred.square_())
+    log_q = torch.linalg.vecdot(weights, weights).log()
+    return weights, Moments(peak, z.log(), mean, variance, log_q)
 
 
-def moments(rows: Rows) -> Moments:
-    """First and second moments of the scores under the weights; NaN (with peak -inf) where no key is visible."""
-    mean = torch.linalg.vecdot(rows.weights, rows.centred)
-    deviation = rows.centred - mean.unsqueeze(-1)  # centre before squaring: E[s^2] - E[s]^2 can be negative
-    variance = torch.linalg.vecdot(rows.weights, deviation.square_())
-    log_q = torch.linalg.vecdot(rows.weights, rows.weights).log()
-    return Moments(rows.peak, rows.log_z, mean, variance, log_q)
+def moments(scores: Float[Tensor, "*row key"]) -> Moments:
+    """The moments alone; blocks of keys of the same rows are put together by `merge`."""
+    return weights_and_moments(scores)[1]
 
 
 def merge(a: Moments, b: Moments) -> Moments:
@@ -106,7 +100,7 @@ def stats_of_moments(moments: Moments) -> RowStats:
 
 def stats_of_scores(scores: Float[Tensor, "*row key"]) -> RowStats:
     """The measures of each row of masked scores; NaN where no key is visible."""
-    return stats_of_moments(moments(softmax_rows(scores)))
+    return stats_of_moments(moments(scores))
 
 
 def stats_of_weights(weights: Float[Tensor, "*row key"]) -> RowStats:
@@ -151,7 +145,17 @@ def masses(
     is_prompt = keys <= (last - n_generated).unsqueeze(-1)
     return Masses(
         at(first),
-        torch.linalg.vecdot(weights, is_prompt.to(weights.dtype).expand_as(weights)),
+        _weight_on(weights, is_prompt.to(weights.dtype)),
         at(last),
         at((last - 1).clamp(min=0)).masked_fill(last == first, torch.nan),
     )
+
+
+def _weight_on(
+    weights: Float[Tensor, "batch head query key"], chosen: Float[Tensor, "*#row key"]
+) -> Float[Tensor, "batch head query"]:
+    """The sum over the keys with a 1; a product, so that the weights are not copied, where the heads choose alike."""
+    chosen = chosen.view(*[1] * (weights.ndim - chosen.ndim), *chosen.shape)
+    if chosen.shape[1] != 1:
+        return torch.linalg.vecdot(weights, chosen.expand_as(weights))
+    return (chosen.transpose(1, 2) @ weights.permute(0, 2, 3, 1)).squeeze(2).transpose(1, 2)

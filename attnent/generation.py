@@ -30,7 +30,7 @@ from transformers import (
 
 from attnent.capture import LayerStats, Watch, stats_of_pass, watching
 from attnent.detokenize import spell
-from attnent.entropy import moments, softmax_rows, stats_of_moments
+from attnent.entropy import stats_of_moments, weights_and_moments
 from attnent.models import name_of, revision_of
 from attnent.progress import Progress
 from attnent.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt, encode_prompts
@@ -288,12 +288,12 @@ class _Chooser(LogitsProcessor):
 
 def token_stats(logits: Float[Tensor, "*item token"], chosen: Int[Tensor, "*item"]) -> TokenStats:
     """Entropy, varentropy and likeliest tokens of next-token distributions, and the chosen token's log-probability."""
-    rows = softmax_rows(logits)
-    stats = stats_of_moments(moments(rows))
+    probabilities, found = weights_and_moments(logits)
+    stats = stats_of_moments(found)
     of_chosen = logits.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
-    likeliest = rows.weights.topk(min(N_CANDIDATES, logits.shape[-1]), dim=-1)
+    likeliest = probabilities.topk(min(N_CANDIDATES, logits.shape[-1]), dim=-1)
     return TokenStats(
-        stats.entropy, stats.varentropy, of_chosen - rows.peak - rows.log_z, likeliest.indices, likeliest.values
+        stats.entropy, stats.varentropy, of_chosen - found.peak - found.log_z, likeliest.indices, likeliest.values
     )
 
 

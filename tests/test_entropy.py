@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from attnent.entropy import Moments, masses, merge, moments, softmax_rows, stats_of_moments, stats_of_scores
+from attnent.entropy import Moments, masses, merge, moments, stats_of_moments, stats_of_scores
 from attnent.entropy import stats_of_weights as of_weights
 
 score = st.floats(-30, 30, allow_subnormal=False)
@@ -115,7 +115,7 @@ def test_the_measures_agree_with_the_sums_of_their_definitions(scores):
 
 
 def merged(blocks):
-    total, *others = (moments(softmax_rows(block)) for block in blocks)
+    total, *others = (moments(block) for block in blocks)
     for other in others:
         total = merge(total, other)
     return stats_of_moments(total)
@@ -149,7 +149,7 @@ def test_two_empty_blocks_merge_to_an_empty_row():
 
 @given(rows, rows)
 def test_merging_is_symmetric(a, b):
-    a, b = moments(softmax_rows(a[:1])), moments(softmax_rows(b[:1]))
+    a, b = moments(a[:1]), moments(b[:1])
     one, other = merge(a, b), merge(b, a)
     for name in Moments._fields:
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-10, err_msg=name)
