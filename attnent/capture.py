@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from attnent.entropy import Masses, RowStats, masses, stats_of_moments, weights_and_moments
+from attnent.entropy import Masses, RowStats, masses, stats_of_moments, weights_and_moments_
 
 NAME = "attnent"
 MEASURES = RowStats._fields + Masses._fields
@@ -275,12 +275,16 @@ def _measure(
     n_generated = watch.n_generated.to(query.device)
     mask = mask if mask is None else mask.expand(-1, -1, n_queries, -1)
     step = max(SCORES_AT_ONCE // (batch * n_heads * n_keys), 1)
+    if n_queries - start > step:
+        key = key.to(exact)  # once for all blocks
     blocks = []
     for top in range(start, n_queries, step):
         rows = slice(top, min(top + step, n_queries))
         n_rows = rows.stop - rows.start
+        if mask is None and causal and n_queries > 1:
+            n_keys = rows.stop  # no row of this block sees further
         grouped = query[:, :, rows].to(exact).reshape(batch, n_groups, -1, width) * scale
-        scores = _products(grouped, key).view(batch, n_heads, n_rows, n_keys)
+        scores = _products(grouped, key[:, :, :n_keys]).view(batch, n_heads, n_rows, n_keys)
         visible = _visible(mask, rows, n_queries, n_keys, causal, query.device)
         if mask is not None and mask.dtype != torch.bool:
             scores += mask[:, :, rows, :n_keys]
@@ -342,7 +346,7 @@ def _measure_rows(
         visible_keys = visible.sum(-1)
         first = visible.to(torch.uint8).argmax(-1)
         last = n_keys - 1 - visible.flip(-1).to(torch.uint8).argmax(-1)
-    weights, found = weights_and_moments(scores)
+    weights, found = weights_and_moments_(scores)
     stats = stats_of_moments(found)
     if has_tokens_as_keys:
         on_tokens = masses(weights, first, last, n_generated)

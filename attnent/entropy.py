@@ -43,15 +43,14 @@ class Masses(NamedTuple):
     previous_mass: Float[Tensor, "*row"]  # on the position before it
 
 
-def weights_and_moments(scores: Float[Tensor, "*row key"]) -> tuple[Float[Tensor, "*row key"], Moments]:
-    """Softmax over the visible keys with its moments, in float32 or better whatever the dtype of the scores.
+def weights_and_moments_(scores: Float[Tensor, "*row key"]) -> tuple[Float[Tensor, "*row key"], Moments]:
+    """Softmax over the visible keys with its moments; in place, so the scores (float32 or float64) are spent.
 
     Both are NaN (the peak -inf) where no key is visible.
     """
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     peak = scores.amax(dim=-1)
     origin = peak.masked_fill(peak == -torch.inf, 0.0)
-    centred = (scores - origin.unsqueeze(-1)).clamp_(min=_FLOOR[scores.dtype])
+    centred = scores.sub_(origin.unsqueeze(-1)).clamp_(min=_FLOOR[scores.dtype])
     weights = centred.exp()
     z = weights.sum(dim=-1)
     weights /= z.unsqueeze(-1)
@@ -63,8 +62,8 @@ def weights_and_moments(scores: Float[Tensor, "*row key"]) -> tuple[Float[Tensor
 
 
 def moments(scores: Float[Tensor, "*row key"]) -> Moments:
-    """The moments alone; blocks of keys of the same rows are put together by `merge`."""
-    return weights_and_moments(scores)[1]
+    """The moments of each row, in float32 or better whatever the dtype; `merge` joins those of blocks of keys."""
+    return weights_and_moments_(scores.to(torch.promote_types(scores.dtype, torch.float32), copy=True))[1]
 
 
 def merge(a: Moments, b: Moments) -> Moments:

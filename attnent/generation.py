@@ -30,7 +30,7 @@ from transformers import (
 
 from attnent.capture import LayerStats, Watch, stats_of_pass, watching
 from attnent.detokenize import spell
-from attnent.entropy import stats_of_moments, weights_and_moments
+from attnent.entropy import stats_of_moments, weights_and_moments_
 from attnent.models import name_of, revision_of
 from attnent.progress import Progress
 from attnent.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt, encode_prompts
@@ -128,7 +128,7 @@ def replay(
         )
         chosen = torch.tensor(response_ids, device=outputs.logits.device)
         blocks = [
-            token_stats(logits.float(), ids)
+            token_stats_(logits.float(), ids)
             for logits, ids in zip(
                 outputs.logits[0, -n_steps:].split(ROWS_OF_LOGITS_AT_ONCE),
                 chosen.split(ROWS_OF_LOGITS_AT_ONCE),
@@ -269,9 +269,9 @@ class _Chooser(LogitsProcessor):
         self, input_ids: Int[Tensor, "batch position"], scores: Float[Tensor, "batch token"]
     ) -> Float[Tensor, "batch token"]:
         chosen = scores.argmax(dim=-1) if self._temperature == 0 else self._draw(scores / self._temperature)
-        self._steps.append(token_stats(scores, chosen))
+        self._steps.append(token_stats_(scores, chosen))
         self._watch.n_generated += 1
-        return torch.full_like(scores, -torch.inf).scatter_(1, chosen.unsqueeze(1), 0.0)
+        return scores.fill_(-torch.inf).scatter_(1, chosen.unsqueeze(1), 0.0)
 
     def _draw(self, scores: Float[Tensor, "batch token"]) -> Int[Tensor, " batch"]:
         """Inverse transform sampling: one uniform number a step and item."""
@@ -286,12 +286,12 @@ class _Chooser(LogitsProcessor):
         return TokenStats(*(torch.stack(steps, dim=1).cpu() for steps in zip(*self._steps, strict=True)))
 
 
-def token_stats(logits: Float[Tensor, "*item token"], chosen: Int[Tensor, "*item"]) -> TokenStats:
-    """Entropy, varentropy and likeliest tokens of next-token distributions, and the chosen token's log-probability."""
-    probabilities, found = weights_and_moments(logits)
-    stats = stats_of_moments(found)
+def token_stats_(logits: Float[Tensor, "*item token"], chosen: Int[Tensor, "*item"]) -> TokenStats:
+    """What the next-token distributions say, and of the chosen token; in place, so the logits (float32) are spent."""
     of_chosen = logits.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
-    likeliest = probabilities.topk(min(N_CANDIDATES, logits.shape[-1]), dim=-1)
+    probabilities, found = weights_and_moments_(logits)
+    stats = stats_of_moments(found)
+    likeliest = probabilities.topk(min(N_CANDIDATES, probabilities.shape[-1]), dim=-1)
     return TokenStats(
         stats.entropy, stats.varentropy, of_chosen - found.peak - found.log_z, likeliest.indices, likeliest.values
     )

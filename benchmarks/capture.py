@@ -40,7 +40,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 import attnent as ae
 from attnent.capture import Watch, stats_of_pass, watching
-from attnent.generation import token_stats
+from attnent.generation import token_stats_
 from attnent.models import BUNDLED
 from attnent.prompts import encode_prompt
 from attnent.tiny.world import creative_prompts, factual_prompts
@@ -114,7 +114,7 @@ def capture(model: PreTrainedModel, passes: Passes) -> Any:
         for inputs in passes:
             outputs = model(**inputs, output_attentions=True)
             logits = outputs.logits[:, -1].float()
-            tokens.append(token_stats(logits, logits.argmax(dim=-1)))
+            tokens.append(token_stats_(logits, logits.argmax(dim=-1)))
             attentions.append(outputs.attentions)
             watch.n_generated += 1
         layers = stats_of_pass(model, [torch.cat(steps, dim=2) for steps in zip(*attentions, strict=True)])
