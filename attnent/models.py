@@ -103,7 +103,10 @@ def _explain(name: str, revision: str | None, error: Exception) -> str:
     if any(isinstance(cause, HfHubHTTPError) for cause in causes) or "not a valid model identifier" in str(error):
         at = f" at revision {revision!r}" if revision else ""
         return f"there is no model {name!r}{at}: give 'tiny', a local folder, or the id of a model on the Hub"
-    return f"the model {name!r} could not be loaded ({_first_line(error)})"
+    return (
+        f"the model {name!r} could not be loaded ({_first_line(error)}); "
+        "check its name and the network, or give a local folder"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -38,7 +38,10 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], folder: Path) ->
     if unknown:
         known = ", ".join(sorted(parameters_of(notebook)))
         raise SweepError(f"{notebook.name} has no parameter {', '.join(unknown)}; it has {known}")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SweepError(f"cannot write to {folder} ({error.strerror}); choose another --out-dir") from error
     temporary, kept = folder / "notebook.running.ipynb", folder / "notebook.ipynb"
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     error = ""

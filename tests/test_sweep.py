@@ -106,6 +106,12 @@ def test_a_wrong_argument_is_one_sentence_on_standard_error(notebook, tmp_path, 
     assert complaint in capsys.readouterr().err
 
 
+def test_an_unwritable_folder_is_refused_with_advice(notebook, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SweepError, match="choose another --out-dir"):
+        run_notebook(notebook, {}, tmp_path / "file" / "out")
+
+
 def test_a_folder_without_notebooks_is_refused(tmp_path):
     with pytest.raises(SweepError, match="no numbered notebooks"):
         find_notebooks(Path(tmp_path), [])
