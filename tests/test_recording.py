@@ -115,6 +115,15 @@ def test_every_prompt_is_checked_before_any_is_run(tiny, tmp_path):
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_prompts_may_be_lists_of_messages(tiny, tmp_path):
+    turns = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "I don't know."}]
+    examples = pd.DataFrame({"id": ["a"], "prompt": [[*turns, {"role": "user", "content": "Tell me about the sea."}]]})
+    run = ae.record(*tiny, examples, out_dir=tmp_path, **SETTINGS)
+    assert json.loads(run.trace("a").attrs["prompt"]) == examples["prompt"][0]
+    assert json.loads(run.responses["prompt"][0]) == examples["prompt"][0]
+    assert ae.record(*tiny, examples, out_dir=tmp_path, **SETTINGS).folder == run.folder
+
+
 def test_the_recorded_numbers_are_those_of_replay(tiny, whole):
     trace = whole.trace("e7")
     again = ae.replay(*tiny, EXAMPLES["prompt"][7], trace.token_id.values)
