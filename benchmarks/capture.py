@@ -65,9 +65,9 @@ class Sizes:
     memory_rounds: tuple[tuple[str, int], ...] = ((SHAPED, 1), (BUNDLED, 3))  # model, and how often
     replays: tuple[tuple[int, int], ...] = ((128, 128), (512, 64))  # tokens of prompt and response
     n_replay_rounds: int = 2
-    n_responses: int = 64  # half factual, half creative
+    n_responses: int = 128  # half factual, half creative
     max_new_tokens: int = 96
-    study_batch: int = 32
+    study_batch: int = 64
     n_study_rounds: int = 3
 
 
