@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "load_model": "models",
     "ModelError": "models",
-    "capture": "capture",
-    "CaptureError": "capture",
+    "capture": "capturing",
+    "CaptureError": "capturing",
     "generate": "generation",
     "replay": "generation",
     "PromptError": "prompts",
@@ -29,7 +29,7 @@ __all__ = [*_HOMES, *_ROOMS]
 
 if TYPE_CHECKING:
     from attnent import plots, stats, tasks, trace
-    from attnent.capture import CaptureError, capture
+    from attnent.capturing import CaptureError, capture
     from attnent.generation import generate, replay
     from attnent.models import ModelError, load_model
     from attnent.prompts import PromptError

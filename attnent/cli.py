@@ -1,12 +1,11 @@
 """The `attnent` command."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from attnent.report import write_index
 from attnent.sweep import SweepError, parameters_of, run_notebook
@@ -79,7 +78,10 @@ def _parse_parameter(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise SweepError(f"a parameter is given as NAME=VALUE, not {text!r}")
-    return name, yaml.safe_load(value)
+    try:
+        return name, json.loads(value)  # numbers, true, false, null, lists
+    except ValueError:
+        return name, value
 
 
 if __name__ == "__main__":

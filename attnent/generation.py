@@ -28,7 +28,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from attnent.capture import LayerStats, Watch, stats_of_pass, watching
+from attnent.capturing import LayerStats, Watch, stats_of_pass, watching
 from attnent.detokenize import spell
 from attnent.entropy import stats_of_moments, weights_and_moments_
 from attnent.models import name_of, revision_of

@@ -1,5 +1,6 @@
 """Loading a model and its tokenizer: the bundled one, a local folder, or a Hub id."""
 
+import hashlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,11 +76,25 @@ def name_of(model: PreTrainedModel) -> str:
 
 
 def revision_of(model: PreTrainedModel) -> str:
-    """The commit of the weights on the Hub; for the bundled model the start of their checksum; "" where unknown."""
+    """The commit of the weights on the Hub; the start of their checksum for the bundled model, or of a local one."""
     if name_of(model) == BUNDLED:
         lines = (line.split() for line in (MODEL_DIR / "SHA256SUMS").read_text().splitlines())
         return next(digest for digest, file in lines if file == "model.safetensors")[:12]
-    return getattr(model.config, "_commit_hash", None) or ""
+    return getattr(model.config, "_commit_hash", None) or _fingerprint(model)
+
+
+def _fingerprint(model: Any) -> str:
+    """Twelve digits that change with the weights of a local model: of the first numbers of every parameter.
+
+    Worked out once for a model, since it is asked for with every response.
+    """
+    if not hasattr(model, "attnent_fingerprint"):
+        found = hashlib.sha256()
+        for name, values in model.named_parameters():
+            if not values.is_meta:
+                found.update(f"{name} {values.detach().flatten()[:64].tolist()}".encode())
+        model.attnent_fingerprint = found.hexdigest()[:12]
+    return model.attnent_fingerprint
 
 
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:

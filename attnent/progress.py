@@ -40,7 +40,7 @@ class Progress:
             rate = (self._done - self._already) / seconds
             left = (self._total - self._done) / rate
             print(
-                f"{self._doing}: {self._done} of {self._total} responses, {rate:.2g} a second, "
+                f"{self._doing}: {self._done} of {self._total} responses, {rate:.1f} a second, "
                 f"{self._n_tokens / seconds:.0f} tokens a second, {tqdm.format_interval(left)} left",
                 flush=True,
             )

@@ -13,7 +13,7 @@ from attnent.generation import derive_seed, generate_batch, plan_batches
 from attnent.models import name_of, revision_of
 from attnent.progress import Progress
 from attnent.prompts import encode_prompts, template_digest
-from attnent.runs import Run, digest
+from attnent.runs import Run, check_examples, digest
 
 
 def record(
@@ -37,6 +37,7 @@ def record(
     the same arguments it goes on, and ends with the same numbers: the batches are those of the whole list, and each
     response has its own random numbers. Raises RunError, PromptError, CaptureError.
     """
+    check_examples(examples)
     encoded = encode_prompts(model, tokenizer, examples["prompt"].tolist(), n_new_tokens=max_new_tokens)
     identity = {
         "task": task,
@@ -59,14 +60,15 @@ def record(
         missing_batches = [
             batch for batch in plan_batches(encoded, batch_size) if any(ids[index] not in done for index in batch)
         ]
-        run.update_manifest(
-            status="recording",
-            batch_size=batch_size,
-            device=str(model.device),
-            versions={name: version(name) for name in ("attnent", "torch", "transformers")},
-            git_commit=git_commit(),
-            started=run.manifest.get("started", _now()),
-        )
+        if not missing_batches and not damaged and run.manifest["status"] == "complete":
+            return run
+        made_with = {
+            "batch_size": batch_size,
+            "device": str(model.device),
+            "versions": {name: version(name) for name in ("attnent", "torch", "transformers")},
+            "git_commit": git_commit(),
+        }
+        run.update_manifest(status="recording", **made_with, started=run.manifest.get("started", _now()))
         start, n_new, n_tokens = time.monotonic(), 0, 0
         with Progress(len(ids), f"recording {task}", shown=progress, done=len(done)) as bar:
             for batch in missing_batches:
@@ -86,7 +88,7 @@ def record(
         seconds = time.monotonic() - start
         sessions = run.manifest.get("sessions", [])
         if n_new:
-            sessions = [*sessions, {"responses": n_new, "tokens": n_tokens, "seconds": round(seconds, 3)}]
+            sessions = [*sessions, {"responses": n_new, "tokens": n_tokens, "seconds": round(seconds, 3)} | made_with]
         run.update_manifest(
             status="complete",
             counts={"examples": len(ids), "recorded": len(run.recorded), "damaged_and_replaced": len(damaged)},

@@ -21,12 +21,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import xarray as xr
 from filelock import FileLock, Timeout
 
 from attnent.trace import MEASURES, STEP_NUMBERS, TraceError, check_trace_file, load_trace, measure, save_trace
 
-_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 _MEANS = (*MEASURES, "normalized_entropy", "sinkless_entropy", "sinkless_varentropy")
 _STEP_COLUMNS = ("token", *STEP_NUMBERS)
 _RESPONSE_COLUMNS = ("response", "finish_reason", "n_prompt", "n_steps")
@@ -48,7 +50,7 @@ class Run:
                 f"{self.folder} is not a Run folder (it has no run.json); give a folder that a recording made"
             )
         try:
-            self.manifest: dict[str, Any] = json.loads(self._manifest_path.read_text())
+            self.manifest: dict[str, Any] = json.loads(self._manifest_path.read_text(encoding="utf-8"))
             self.examples = pd.DataFrame(_read_lines(self.folder / "examples.jsonl"))
         except (OSError, ValueError) as error:
             raise RunError(
@@ -66,7 +68,17 @@ class Run:
         """
         folder = Path(folder)
         identity = json.loads(json.dumps(identity))
-        _check_examples(examples)
+        check_examples(examples)
+        try:
+            (folder / "traces").mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".start.lock", timeout=30):
+                return cls._start(folder, identity, examples)
+        except (OSError, Timeout) as error:
+            reason = getattr(error, "strerror", None) or "another process is starting it"
+            raise RunError(f"cannot write to {folder} ({reason}); choose another out_dir") from error
+
+    @classmethod
+    def _start(cls, folder: Path, identity: dict[str, Any], examples: pd.DataFrame) -> "Run":
         if (folder / "run.json").exists():
             run = cls(folder)
             differing = sorted(
@@ -80,13 +92,9 @@ class Run:
                     "give the same parameters or another folder"
                 )
             return run
-        try:
-            (folder / "traces").mkdir(parents=True, exist_ok=True)
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in examples.to_dict(orient="records"))
-            _write_text(folder / "examples.jsonl", "".join(lines))
-            _write_text(folder / "run.json", json.dumps({"identity": identity, "status": "recording"}, indent=2))
-        except OSError as error:
-            raise RunError(f"cannot write to {folder} ({error.strerror}); choose another out_dir") from error
+        lines = (json.dumps(row) + "\n" for row in examples.to_dict(orient="records"))
+        _write_text(folder / "examples.jsonl", "".join(lines))
+        _write_text(folder / "run.json", json.dumps({"identity": identity, "status": "recording"}, indent=2))
         return cls(folder)
 
     @contextmanager
@@ -101,9 +109,7 @@ class Run:
             ) from None
 
     def save(self, response_id: str, trace: xr.Dataset) -> None:
-        """Keep one response; the tables made before are dropped, since they no longer tell all."""
-        for table in ("responses", "tokens"):
-            (self.folder / f"{table}.parquet").unlink(missing_ok=True)
+        """Keep one response, whole or not at all."""
         save_trace(trace, self._trace_path(response_id))
 
     def update_manifest(self, **changes: Any) -> None:
@@ -188,8 +194,9 @@ class Run:
             raise RunError("every label needs a response_id and a judge")
         path = self.folder / "labels" / f"{name}.jsonl"
         path.parent.mkdir(exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows)
+        with FileLock(path.with_suffix(".lock"), timeout=60), path.open("a", encoding="utf-8") as file:
+            torn = file.tell() > 0 and path.read_bytes()[-1:] != b"\n"
+            file.write("\n" * torn + "".join(json.dumps(dict(row)) + "\n" for row in rows))
             file.flush()
             os.fsync(file.fileno())
 
@@ -198,7 +205,8 @@ class Run:
         path = self.folder / "labels" / f"{name}.jsonl"
         if not path.is_file():
             raise RunError(f"{self.folder} has no labels {name!r} yet")
-        return pd.DataFrame(_read_lines(path)).drop_duplicates(["response_id", "judge"], keep="last", ignore_index=True)
+        rows = pd.DataFrame(_read_lines(path, skip_torn=True))
+        return rows.drop_duplicates(["response_id", "judge"], keep="last", ignore_index=True)
 
     def grade(self, grade: Callable[[pd.Series], str], *, judge: str) -> pd.Series:
         """The grade of every response, by response_id; kept as labels of that judge in labels/grades.jsonl.
@@ -224,13 +232,28 @@ class Run:
 
     def _tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         paths = [self.folder / f"{name}.parquet" for name in ("responses", "tokens")]
-        if not all(path.is_file() for path in paths):
-            for path, table in zip(paths, self._build_tables(), strict=True):
+        made_from = self._state_of_traces()
+        try:
+            if all(_made_from(path) == made_from for path in paths):
+                responses, tokens = (pd.read_parquet(path) for path in paths)
+                return responses, tokens
+        except (OSError, ValueError):  # torn, or replaced by another process just now: they can be built at any time
+            pass
+        tables = self._build_tables()
+        try:
+            for path, table in zip(paths, tables, strict=True):
                 temporary = path.with_suffix(f".{os.getpid()}.tmp")
+                table.attrs = {"made_from": made_from}
                 table.to_parquet(temporary, index=False)
                 temporary.replace(path)
-        responses, tokens = (pd.read_parquet(path) for path in paths)
-        return responses, tokens
+        except OSError as error:
+            warnings.warn(f"the tables of {self.folder} cannot be kept ({error.strerror})", stacklevel=3)
+        return tables
+
+    def _state_of_traces(self) -> str:
+        """Changes whenever a trace file is added, replaced or removed."""
+        files = sorted((self.folder / "traces").glob("*.safetensors"))
+        return digest([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files])
 
     def _build_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         about, tokens = [], []
@@ -245,8 +268,8 @@ class Run:
         token_rows = pd.concat(tokens, ignore_index=True)
         token_rows.insert(0, "response_id", token_rows.pop("response_id"))
         means = token_rows.groupby("response_id", sort=False)[[*_MEANS, *_TOKEN_MEANS]].mean()
-        examples = self.examples.map(lambda cell: json.dumps(cell) if isinstance(cell, list | dict) else cell)
-        responses = examples.merge(pd.DataFrame(about), on="id").merge(means, left_on="id", right_index=True)
+        examples = _flat(self.examples).merge(pd.DataFrame(about), on="id")
+        responses = examples.merge(means, left_on="id", right_index=True)
         return responses.rename(columns={"id": "response_id"}), token_rows
 
 
@@ -258,7 +281,13 @@ def token_table(trace: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(columns | means)
 
 
-def _check_examples(examples: pd.DataFrame) -> None:
+def _flat(examples: pd.DataFrame) -> pd.DataFrame:
+    """The examples as a table of plain cells: what is nested becomes JSON text."""
+    return examples.map(lambda cell: json.dumps(cell) if isinstance(cell, list | dict) else cell)
+
+
+def check_examples(examples: pd.DataFrame) -> None:
+    """Raise RunError where examples could not be recorded and kept, before anything is generated."""
     missing = {"id", "prompt"} - set(examples.columns)
     if missing:
         raise RunError(f"the examples lack the column {' and '.join(sorted(missing))}")
@@ -269,9 +298,22 @@ def _check_examples(examples: pd.DataFrame) -> None:
     taken = {"response_id", *_RESPONSE_COLUMNS, *_MEANS, *_TOKEN_MEANS} & set(examples.columns)
     if taken:
         raise RunError(f"the examples have the column {', '.join(sorted(taken))}, which a Run makes itself; rename it")
-    unsafe = [id_ for id_ in examples["id"] if not _SAFE_ID.fullmatch(str(id_))]
+    unsafe = [id_ for id_ in examples["id"] if not isinstance(id_, str) or not _SAFE_ID.fullmatch(id_)]
     if unsafe:
-        raise RunError(f"the id {unsafe[0]!r} cannot name a file; use letters, digits, '-', '_' and '.'")
+        raise RunError(f"the id {unsafe[0]!r} cannot name a file; use text of letters, digits, '-', '_' and '.'")
+    try:
+        json.dumps(examples.to_dict(orient="records"))
+        pa.Table.from_pandas(_flat(examples), preserve_index=False)
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        raise RunError(
+            f"the examples hold a cell that cannot be kept ({error}); give each column text, numbers or lists alone"
+        ) from error
+
+
+def _made_from(path: Path) -> str | None:
+    """The state of the traces that a table was made from; None where it does not say."""
+    attributes = (pq.read_schema(path).metadata or {}).get(b"PANDAS_ATTRS", b"{}")
+    return json.loads(attributes).get("made_from")
 
 
 def digest(value: Any) -> str:
@@ -279,8 +321,17 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+def _read_lines(path: Path, *, skip_torn: bool = False) -> list[dict[str, Any]]:
+    """The rows of a jsonl file; `skip_torn` leaves out, with a warning, what a killed writer left half written."""
+    rows = []
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            rows += [json.loads(line)] if line else []
+        except ValueError:
+            if not skip_torn:
+                raise
+            warnings.warn(f"skipped a half-written line of {path}", stacklevel=3)
+    return rows
 
 
 def _write_text(path: Path, text: str) -> None:

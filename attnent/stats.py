@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 2_000
-FEWEST = 5  # responses a group must have to be compared
+FEWEST = 10  # responses a group must have to be compared
 
 
 class StatsError(ValueError):
@@ -32,6 +32,8 @@ class Interval(NamedTuple):
     high: float
 
     def __format__(self, spec: str) -> str:
+        if np.isnan(self.estimate):
+            return "undetermined"
         spec = spec or ".2f"
         return f"{self.estimate:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
@@ -101,7 +103,10 @@ def auroc(
 
 
 def auroc_interval(a: Real[np.ndarray, " n_a"], b: Real[np.ndarray, " n_b"], *, seed: int = 0) -> Interval:
-    """AUROC with its percentile bootstrap interval over responses; NaN where a group has fewer than 5."""
+    """AUROC with its percentile bootstrap interval over responses; NaN where a group has too few.
+
+    Below about 20 responses the interval is too narrow, and where the groups separate it is a point.
+    """
     if min(len(a), len(b)) < FEWEST:
         return NO_INTERVAL
     result = sps.bootstrap(
@@ -119,9 +124,10 @@ def auroc_interval(a: Real[np.ndarray, " n_a"], b: Real[np.ndarray, " n_b"], *, 
 def adjusted_auroc(table: pd.DataFrame, measure: str, is_a: pd.Series, covariates: Sequence[str]) -> Interval:
     """What is left of the difference with the covariates held fixed, on the scale of AUROC.
 
-    Ordinary least squares of the measure on group and covariates with robust (HC3) errors; the group coefficient in
-    residual standard deviations, d, is shown as Phi(d / sqrt 2), the AUROC of two normal groups that far apart. NaN
-    where a group has fewer than 5 responses.
+    Ordinary least squares of the measure on group and covariates, linear and squared, with robust (HC3) errors; the
+    group coefficient in residual standard deviations, d, is shown as Phi(d / sqrt 2), the AUROC of two normal groups
+    that far apart. NaN where a group has fewer than FEWEST responses, where the covariates tell the groups apart
+    completely, or where they determine the measure.
     """
     kept = table[[measure, *covariates]].dropna()
     if is_a.loc[kept.index].value_counts().reindex([True, False], fill_value=0).min() < FEWEST:
@@ -131,8 +137,14 @@ def adjusted_auroc(table: pd.DataFrame, measure: str, is_a: pd.Series, covariate
         return Interval(0.5, 0.5, 0.5)
     varying = [name for name in covariates if not constant[name]]
     scaled = (kept[varying] - kept[varying].mean()) / kept[varying].std()
-    design = sm.add_constant(scaled.assign(group=is_a.loc[kept.index].astype(float)))
+    bent = (scaled**2).loc[:, kept[varying].nunique() > 2].add_suffix(" squared")
+    design = sm.add_constant(scaled.join(bent).assign(group=is_a.loc[kept.index].astype(float)))
+    alone = np.linalg.matrix_rank(design, tol=1e-6) > np.linalg.matrix_rank(design.drop(columns="group"), tol=1e-6)
+    if not alone or len(kept) <= design.shape[1]:  # nothing tells group and covariates apart
+        return NO_INTERVAL
     fit = sm.OLS(kept[measure], design).fit(cov_type="HC3")
+    if fit.scale <= 1e-12 * kept[measure].var():  # the covariates say all of it: what is left is rounding
+        return NO_INTERVAL
     spread = np.sqrt(fit.scale)
     effects = (fit.params["group"], *fit.conf_int(alpha=1 - CONFIDENCE).loc["group"])
     return Interval(*(float(sps.norm.cdf(effect / spread / np.sqrt(2))) for effect in effects))
@@ -150,7 +162,7 @@ def compare(
     """A row a measure: AUROC of group `a` over group `b` with interval, Mann-Whitney p, Holm-adjusted over the rows.
 
     `table` has a row a response, and `groups` the same index. Responses where a measure is missing are left out of its
-    row; n_a and n_b count those that are in. Where a group has fewer than 5 the row is NaN.
+    row; n_a and n_b count those that are in. Where a group has fewer than FEWEST the row is NaN.
     """
     rows = []
     for measure in measures:
@@ -187,13 +199,14 @@ def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: i
     """AUROC of group `a` over `b` for every head, and p adjusted over all heads by max-T permutation.
 
     `values` is (response, layer, head), one number a response and head; a head with a missing number is NaN, and
-    so are all where a group has fewer than 5 responses.
+    so are all where a group has fewer than FEWEST responses.
     Returns auroc and p_max_t, both (layer, head) (Westfall & Young 1993).
     """
     of_response = groups.loc[values["response"].to_numpy()].to_numpy()
     compared = np.isin(of_response, [a, b])
     is_a = of_response[compared] == a
-    flat = values.transpose("response", "layer", "head").to_numpy().reshape(len(compared), -1)[compared]
+    shape = tuple(values.sizes[name] for name in ("layer", "head"))
+    flat = values.transpose("response", "layer", "head").to_numpy().reshape(len(compared), np.prod(shape))[compared]
     n_a, n_b = int(is_a.sum()), int((~is_a).sum())
     auroc_of, p_of = (np.full(flat.shape[1], np.nan) for _ in range(2))
     usable = ~np.isnan(flat).any(axis=0)
@@ -216,7 +229,6 @@ def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: i
         auroc_of[usable] = of_heads(np.flatnonzero(is_a))
         exceed = result.null_distribution[:, None] >= np.abs(auroc_of[usable] - 0.5) - 1e-12
         p_of[usable] = (exceed.sum(axis=0) + 1) / (len(result.null_distribution) + 1)
-    shape = values.shape[1:]
     return xr.Dataset(
         {
             "auroc": (("layer", "head"), auroc_of.reshape(shape), {"long_name": f"AUROC, {a} over {b}"}),
@@ -288,23 +300,26 @@ def controlled(
 def verdict(ways: Mapping[str, pd.DataFrame], primary: Mapping[str, str], a: str, b: str) -> str:
     """What `controlled` found for the primary measures (column: name), in words, and what is left under all controls.
 
-    A measure is left where its interval excludes 0.5 on the same side in the window, with length held fixed, and with
-    the token baselines held fixed too.
+    A measure is left where it differs in the window (Holm over the primary measures) and its interval excludes 0.5 on
+    the same side there, with the lengths held fixed, and with the token baselines held fixed too.
     """
     _, windowed, fixed, increment = ways.values()
     rows = windowed.loc[list(primary)]
     rows = rows.assign(p_holm=_holm(rows["p"]))
+    if rows["auroc"].isna().all():
+        return "Nothing could be compared: " + "; ".join(in_words(rows.loc[key], primary[key], a, b) for key in primary)
     sentences = [
-        f"{in_words(rows.loc[key], name, a, b)}; with length held fixed {_interval(fixed, key)}, "
+        f"{in_words(rows.loc[key], name, a, b)}; with lengths held fixed {_interval(fixed, key)}, "
         f"with token entropy and log-probability held fixed too {_interval(increment, key)}"
         for key, name in primary.items()
     ]
     left = [
         name
         for key, name in primary.items()
-        if {_side(table.loc[key]) for table in (windowed, fixed, increment)} in ({1}, {-1})
+        if rows.loc[key, "p_holm"] < 1 - CONFIDENCE
+        and {_side(table.loc[key]) for table in (windowed, fixed, increment)} in ({1}, {-1})
     ]
-    remains = f"Left under all controls: {' and '.join(left) or 'neither'}."
+    remains = f"Left under all controls: {' and '.join(left) or 'nothing'}."
     return ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) + f". {remains}"
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import nbformat
 import papermill
+from filelock import FileLock, Timeout
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.sign import NotebookNotary
 from papermill.exceptions import PapermillExecutionError
 
@@ -42,9 +44,18 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], folder: Path) ->
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SweepError(f"cannot write to {folder} ({error.strerror}); choose another --out-dir") from error
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return _run_into(notebook, parameters, folder)
+    except Timeout:
+        raise SweepError(f"another study is writing {folder}; wait for it, or give another --out-dir") from None
+
+
+def _run_into(notebook: Path, parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     temporary, kept = folder / "notebook.running.ipynb", folder / "notebook.ipynb"
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     error = ""
+    (folder / "outcome.json").unlink(missing_ok=True)  # what stands there is of an earlier run
     try:
         with _environment(HEADLESS, "1"):
             papermill.execute_notebook(
@@ -52,13 +63,15 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], folder: Path) ->
                 str(temporary),
                 parameters=dict(parameters),
                 kernel_name="python3",
-                cwd=str(notebook.parent),
+                cwd=str(Path.cwd()),  # so that relative paths mean what they mean to who gave them
                 progress_bar=sys.stderr.isatty(),
                 stdout_file=sys.stdout,
                 coalesce_streams=True,
             )
     except PapermillExecutionError as failure:
         error = f"{failure.ename}: {failure.evalue}"
+    except (DeadKernelError, CellTimeoutError) as failure:
+        error = f"{failure}; what ran before is kept, start it again to go on"
     node = nbformat.read(temporary, as_version=4)
     NotebookNotary().sign(node)
     write_report(temporary, folder / "report.html")

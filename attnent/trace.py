@@ -150,8 +150,10 @@ def check_trace_file(path: Path) -> None:
     wanted = {*MEASURES, "layer", "n_keys", *STEP_NUMBERS, *CANDIDATES}
     try:
         with safe_open(path, framework="numpy") as file:
-            whole = set(file.keys()) == wanted and set(file.metadata() or {}) == {"attrs", "token", "layer_kind"}
-    except (SafetensorError, OSError):
+            texts = file.metadata() or {}
+            whole = set(file.keys()) == wanted and set(texts) == {"attrs", "token", "layer_kind"}
+            whole = whole and all(json.loads(text) is not None for text in texts.values())
+    except (SafetensorError, ValueError):
         whole = False
     if not whole:
         raise TraceError(f"the trace file {path} is damaged; record the run again to replace it")

@@ -39,7 +39,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrained
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 import attnent as ae
-from attnent.capture import Watch, stats_of_pass, watching
+from attnent.capturing import Watch, stats_of_pass, watching
 from attnent.generation import token_stats_
 from attnent.models import BUNDLED
 from attnent.prompts import encode_prompt

@@ -7,7 +7,7 @@ import torch
 import transformers
 from conftest import left_padded
 
-from attnent.capture import CaptureError, capture
+from attnent.capturing import CaptureError, capture
 from attnent.generation import generate, replay
 
 WINDOW = 5

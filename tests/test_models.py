@@ -63,8 +63,11 @@ def test_a_model_that_reads_images_is_loaded_whole(tmp_path):
     assert type(model).__name__ == "MllamaForConditionalGeneration"
 
 
-def test_the_revision_of_a_local_folder_is_unknown(folder):
-    assert revision_of(load_model(str(folder))[0]) == ""
+def test_the_revision_of_a_local_folder_follows_its_weights(folder):
+    model, other = (load_model(str(folder))[0] for _ in range(2))
+    other.get_input_embeddings().weight.data[0, 0] += 1
+    assert len(revision_of(model)) == 12
+    assert revision_of(model) != revision_of(other)
 
 
 # ---- failures

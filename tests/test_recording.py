@@ -124,6 +124,27 @@ def test_prompts_may_be_lists_of_messages(tiny, tmp_path):
     assert ae.record(*tiny, examples, out_dir=tmp_path, **SETTINGS).folder == run.folder
 
 
+def test_a_model_with_other_weights_gets_a_folder_of_its_own(tiny, tmp_path):
+    folders = []
+    for change in (0.0, 0.01):
+        model, tokenizer = ae.load_model("tiny")
+        model.get_input_embeddings().weight.data[0, 0] += change
+        model.save_pretrained(tmp_path / "model")
+        tokenizer.save_pretrained(tmp_path / "model")
+        local = ae.load_model(str(tmp_path / "model"))
+        folders.append(ae.record(*local, EXAMPLES.head(1), out_dir=tmp_path / "runs", **SETTINGS).folder)
+    assert folders[0] != folders[1]
+
+
+def test_capture_stays_a_function_after_everything_else_was_used(tiny):
+    model, tokenizer = tiny
+    ae.generate(model, tokenizer, ["Hello."], max_new_tokens=2, progress=False)
+    for _ in range(2):
+        with ae.capture(model) as recording:
+            model(**tokenizer("Hello.", return_tensors="pt"))
+    assert recording.stats[0].entropy.shape == (1, 6, 1)
+
+
 def test_the_recorded_numbers_are_those_of_replay(tiny, whole):
     trace = whole.trace("e7")
     again = ae.replay(*tiny, EXAMPLES["prompt"][7], trace.token_id.values)

@@ -138,6 +138,8 @@ def test_an_unwritable_folder_is_refused_with_advice(tmp_path):
         (EXAMPLES.iloc[:0], "no examples"),
         (EXAMPLES.assign(id="a"), "same id"),
         (EXAMPLES.assign(id=["a", "../b", "c"]), "cannot name a file"),
+        (EXAMPLES.assign(id=[1, 2, 3]), "cannot name a file"),
+        (EXAMPLES.assign(gold=[18, "3/4", None]), "cannot be kept"),
         (EXAMPLES.assign(n_steps=3), "column n_steps, which a Run makes itself"),
     ],
 )
@@ -188,6 +190,37 @@ def test_a_changed_grade_is_appended_and_counts(run):
         "b": "wrong",
         "c": "wrong",
     }
+
+
+def test_a_half_written_label_is_skipped_and_does_not_swallow_the_next(run):
+    run.add_labels("grades", [{"response_id": "a", "judge": "j", "grade": "right"}])
+    with (run.folder / "labels" / "grades.jsonl").open("a") as file:
+        file.write('{"response_id": "b", "jud')
+    run.add_labels("grades", [{"response_id": "c", "judge": "j", "grade": "wrong"}])
+    with pytest.warns(UserWarning, match="half-written"):
+        assert run.labels("grades")["response_id"].tolist() == ["a", "c"]
+
+
+def test_line_separators_within_a_text_do_not_cut_it(tmp_path):
+    odd = EXAMPLES.assign(prompt=["one\u2028two", "three\x85four", "five\nsix"])
+    assert (
+        Run.start(tmp_path / "run", identity=IDENTITY, examples=odd).examples["prompt"].tolist()
+        == odd["prompt"].tolist()
+    )
+
+
+def test_a_torn_table_is_built_again(run):
+    wanted = run.responses
+    (run.folder / "responses.parquet").write_bytes(b"PAR1 torn")
+    pd.testing.assert_frame_equal(run.responses, wanted, check_dtype=False)
+
+
+def test_a_table_made_before_the_last_response_is_not_taken_for_whole(tmp_path):
+    run = Run.start(tmp_path / "run", identity=IDENTITY, examples=EXAMPLES)
+    run.save("a", trace_of("text a", 5))
+    assert len(run.responses) == 1
+    run.save("b", trace_of("text b", 6))
+    assert len(run.responses) == 2
 
 
 def test_analysis_of_a_run_needs_no_torch(run):

@@ -57,6 +57,7 @@ def test_a_map_of_an_empty_group_is_empty():
     assert found.auroc.isnull().all()
     assert found.attrs == {"n_a": 40, "n_b": 0}
     assert stats.head_map(values, groups, "no", "body").auroc.isnull().all()
+    assert stats.head_map(values[:0], groups, "a", "b").auroc.isnull().all()
 
 
 def test_a_difference_that_length_explains_is_gone_when_length_is_held_fixed():
@@ -77,6 +78,26 @@ def test_a_difference_beside_length_is_recovered_on_the_auroc_scale():
     row = stats.compare_adjusted(table, ["x"], groups, "a", "b", ["length"]).loc["x"]
     assert row["auroc"] == pytest.approx(sps.norm.cdf(0.6 / np.sqrt(2)), abs=0.02)
     assert row["low"] < row["auroc"] < row["high"]
+
+
+def test_a_difference_that_the_square_of_length_explains_is_gone_too():
+    rng = np.random.default_rng(17)
+    length = rng.normal(size=800)
+    names = pd.Index([f"r{i}" for i in range(800)])
+    groups = pd.Series(np.where(length**2 + 0.3 * rng.normal(size=800) > 0.5, "a", "b"), index=names)
+    table = pd.DataFrame({"length": length, "x": length**2 + rng.normal(size=800)}, index=names)
+    assert stats.compare(table, ["x"], groups, "a", "b").loc["x", "low"] > 0.6
+    row = stats.compare_adjusted(table, ["x"], groups, "a", "b", ["length"]).loc["x"]
+    assert row["low"] < 0.5 < row["high"]
+
+
+def test_what_covariates_make_indistinguishable_is_left_undetermined():
+    table, groups = two_groups(np.random.default_rng(18), 40, shift=0.8)
+    table = table.assign(z=(groups == "a") + 3.0, y=np.random.default_rng(19).normal(size=80))
+    assert np.isnan(stats.compare_adjusted(table, ["x"], groups, "a", "b", ["z"]).loc["x", "auroc"])
+    assert np.isnan(
+        stats.compare_adjusted(table.assign(x=2 * table["y"]), ["x"], groups, "a", "b", ["y"]).loc["x", "auroc"]
+    )
 
 
 def test_a_constant_measure_shows_no_difference():
@@ -235,14 +256,14 @@ def verdict_of(*intervals):
 
 def test_a_difference_that_a_control_explains_is_not_left():
     high, null = (0.7, 0.6, 0.8), (0.52, 0.45, 0.6)
-    assert verdict_of(high, high, high, null).endswith("Left under all controls: neither.")
-    assert verdict_of(high, high, null, high).endswith("Left under all controls: neither.")
+    assert verdict_of(high, high, high, null).endswith("Left under all controls: nothing.")
+    assert verdict_of(high, high, null, high).endswith("Left under all controls: nothing.")
     assert verdict_of(high, high, high, high).endswith("Left under all controls: entropy.")
 
 
 def test_a_difference_that_turns_round_under_control_is_not_left():
     high, low = (0.7, 0.6, 0.8), (0.3, 0.2, 0.4)
-    assert verdict_of(high, high, low, low).endswith("Left under all controls: neither.")
+    assert verdict_of(high, high, low, low).endswith("Left under all controls: nothing.")
     assert verdict_of(low, low, low, low).endswith("Left under all controls: entropy.")
 
 
@@ -250,5 +271,5 @@ def test_a_verdict_shows_every_interval():
     text = verdict_of((0.7, 0.6, 0.8), (0.7, 0.6, 0.8), (0.66, 0.58, 0.74), (0.52, 0.45, 0.6))
     assert text.startswith("Entropy is higher in wrong than in right responses (AUROC 0.70 [0.60, 0.80], n = 50 wrong")
     assert (
-        "with length held fixed 0.66 [0.58, 0.74], with token entropy and log-probability held fixed too 0.52" in text
+        "with lengths held fixed 0.66 [0.58, 0.74], with token entropy and log-probability held fixed too 0.52" in text
     )

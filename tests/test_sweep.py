@@ -106,6 +106,16 @@ def test_a_wrong_argument_is_one_sentence_on_standard_error(notebook, tmp_path, 
     assert complaint in capsys.readouterr().err
 
 
+def test_a_kernel_that_dies_is_a_failure_and_not_the_result_of_before(notebook, tmp_path):
+    run_notebook(notebook, {"x": 3}, tmp_path / "out")
+    node = nbformat.read(notebook, as_version=4)
+    node.cells[-1].source = "import os; os._exit(3)"
+    nbformat.write(node, notebook)
+    outcome = run_notebook(notebook, {"x": 3}, tmp_path / "out")
+    assert outcome["status"] == "failed"
+    assert json.loads((tmp_path / "out" / "outcome.json").read_text())["status"] == "failed"
+
+
 def test_an_unwritable_folder_is_refused_with_advice(notebook, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SweepError, match="choose another --out-dir"):
