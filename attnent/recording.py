@@ -35,7 +35,8 @@ def record(
     `examples` has a row an example with at least the columns `id` and `prompt`. The folder is
     out_dir/task/model/<digest of the parameters>, or `folder` where given. Killed at any moment and called again with
     the same arguments it goes on, and ends with the same numbers (bit by bit on the same device and number of threads):
-    the batches are those of the whole list, and each response has its own random numbers. Raises RunError, PromptError, CaptureError.
+    the batches are those of the whole list, and each response has its own random numbers. Raises RunError,
+    PromptError, CaptureError.
     """
     check_examples(examples)
     encoded = encode_prompts(model, tokenizer, examples["prompt"].tolist(), n_new_tokens=max_new_tokens)
