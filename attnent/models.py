@@ -47,7 +47,7 @@ def load_model(
         config = AutoConfig.from_pretrained(source, revision=revision)
         loader = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
         tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision, padding_side="left")
-        with quiet_bars(name == BUNDLED):
+        with _quiet_bars(name == BUNDLED):
             model = loader.from_pretrained(source, revision=revision, dtype=dtype, device_map=device_map)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_explain(name, revision, error)) from error
@@ -58,7 +58,7 @@ def load_model(
 
 
 @contextmanager
-def quiet_bars(quiet: bool) -> Generator[None]:
+def _quiet_bars(quiet: bool) -> Generator[None]:
     """Without transformers' own progress bars, which tell nothing of a small model or a headless run."""
     shown = transformers_logging.is_progress_bar_enabled()
     if quiet or is_headless():

@@ -23,8 +23,7 @@ body { font: 16px/1.55 Georgia, serif; max-width: 1000px; margin: 2rem auto; pad
 h1, h2, h3, table, .code-switch, pre { font-family: Helvetica, Arial, sans-serif; }
 pre { font: 13px/1.45 Menlo, Consolas, monospace; overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; } td, th { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
-td.number { text-align: right; }
-.jp-InputPrompt, .jp-OutputPrompt, .prompt { display: none; } .input { display: none; } .show-code .input { display: block; }
+.prompt { display: none; } .input { display: none; } .show-code .input { display: block; }
 .highlight { background: #f6f6f6; padding: .3rem .8rem; border-left: 3px solid #ccc; } .code-switch { float: right; }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818; } td, th { border-color: #444; } a { color: #8ab4f8; } .highlight { background: #f6f6f6; color: #222; } }
 """  # noqa: E501 (a stylesheet)
@@ -46,7 +45,7 @@ def write_report(notebook: Path, page: Path) -> None:
     scripts = f"<script>{get_plotlyjs()}</script>" if any(has_figure) else ""
     style = _STYLE + HtmlFormatter().get_style_defs(".highlight")
     text = _PAGE.format(title=html.escape(title_of(node)), style=style, scripts=scripts, body=_CODE_SWITCH + body)
-    _write(page, text)
+    write_whole(page, text)
 
 
 def _inline_figures(cell: NotebookNode) -> bool:
@@ -95,7 +94,7 @@ def write_index(out_dir: Path) -> Path:
     head = "<tr><th>notebook</th><th>question</th><th>answer</th><th>model</th><th>status</th><th>time</th></tr>"
     body = f"<h1>attnent: results</h1><table>{head}{rows}</table>"
     index = out_dir / "index.html"
-    _write(index, _PAGE.format(title="attnent: results", style=_STYLE, scripts="", body=body))
+    write_whole(index, _PAGE.format(title="attnent: results", style=_STYLE, scripts="", body=body))
     return index
 
 
@@ -112,7 +111,8 @@ def _index_row(outcome: dict[str, Any], folder: Path) -> str:
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Write to a temporary name and rename: the file is whole or absent."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -18,7 +18,7 @@ from nbformat.sign import NotebookNotary
 from papermill.exceptions import PapermillExecutionError
 
 from attnent.progress import HEADLESS
-from attnent.report import answer_of, question_of, title_of, write_report
+from attnent.report import answer_of, question_of, title_of, write_report, write_whole
 
 
 class SweepError(RuntimeError):
@@ -87,14 +87,8 @@ def _run_into(notebook: Path, parameters: Mapping[str, Any], folder: Path) -> di
         "seconds": round(time.monotonic() - clock, 1),
     }
     temporary.replace(kept)
-    _write_json(folder / "outcome.json", outcome)
+    write_whole(folder / "outcome.json", json.dumps(outcome, indent=2, ensure_ascii=False))
     return outcome
-
-
-def _write_json(path: Path, value: Any) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)
 
 
 @contextlib.contextmanager
