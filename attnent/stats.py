@@ -14,6 +14,7 @@ import xarray as xr
 from jaxtyping import Float, Real
 from scipy import stats as sps
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 2_000
@@ -195,6 +196,54 @@ def compare_adjusted(
     return pd.DataFrame.from_dict(rows, orient="index", columns=["auroc", "low", "high"])
 
 
+def compare_paired(differences: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
+    """A row a measure: how often, and by how much, one part of a response exceeds another part of the same response.
+
+    `differences` has a row a response, part less part. `auroc` is the share of responses with a positive difference,
+    ties counted half (0.5: no difference, as for AUROC), low and high its Wilson interval; `mean` is in the unit of the
+    measure; p is Wilcoxon's signed rank, Holm-adjusted over the rows. NaN below FEWEST responses.
+    """
+    rows = []
+    for measure in measures:
+        values = differences[measure].dropna().to_numpy(float)
+        row = {"measure": measure, "n": len(values), "auroc": np.nan, "low": np.nan, "high": np.nan}
+        row |= {"mean": values.mean() if len(values) else np.nan, "p": np.nan}
+        if len(values) >= FEWEST:
+            above = (values > 0).sum() + (values == 0).sum() / 2
+            low, high = proportion_confint(above, len(values), 1 - CONFIDENCE, method="wilson")
+            row |= {"auroc": above / len(values), "low": low, "high": high, "p": _signed_rank(values)}
+        rows.append(row)
+    result = pd.DataFrame(rows).set_index("measure")
+    return result.assign(p_holm=_holm(result["p"]))
+
+
+def _signed_rank(values: Float[np.ndarray, " n"]) -> float:
+    return float(sps.wilcoxon(values).pvalue) if values.any() else 1.0
+
+
+def compare_paired_adjusted(
+    differences: pd.DataFrame, measures: Sequence[str], covariates: Sequence[str]
+) -> pd.DataFrame:
+    """What is left of paired differences where those of the covariates are nought, on the scale of AUROC.
+
+    Ordinary least squares of the measure's difference on the covariates' differences, with robust (HC3) errors; the
+    intercept in residual standard deviations, d, is shown as Phi(d), the share of positive differences in a normal
+    population with that mean. Columns auroc, low, high; NaN below FEWEST responses.
+    """
+    rows = {}
+    for measure in measures:
+        kept = differences[[measure, *covariates]].dropna()
+        rows[measure] = NO_INTERVAL
+        if len(kept) >= max(FEWEST, len(covariates) + 3) and kept[measure].nunique() > 1:
+            varying = [name for name in covariates if kept[name].nunique() > 1]
+            design = sm.add_constant(kept[varying] / kept[varying].std(), has_constant="add")
+            fit = sm.OLS(kept[measure], design).fit(cov_type="HC3")
+            if fit.scale > 1e-12 * kept[measure].var():
+                ends = (fit.params["const"], *fit.conf_int(alpha=1 - CONFIDENCE).loc["const"])
+                rows[measure] = Interval(*(float(sps.norm.cdf(end / np.sqrt(fit.scale))) for end in ends))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["auroc", "low", "high"])
+
+
 def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: int = 0) -> xr.Dataset:
     """AUROC of group `a` over `b` for every head, and p adjusted over all heads by max-T permutation.
 
@@ -236,6 +285,43 @@ def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: i
         },
         coords={name: values[name] for name in ("layer", "head")},
         attrs={"n_a": n_a, "n_b": n_b},
+    )
+
+
+def paired_head_map(differences: xr.DataArray, *, seed: int = 0) -> xr.Dataset:
+    """For every head the share of responses with a positive difference, and p adjusted over all heads.
+
+    `differences` is (response, layer, head), part less part of one response. p is that of the largest |t| over the map
+    when the signs of whole responses are flipped at random (max-T: Westfall & Young 1993; Nichols & Holmes 2002).
+    Returns auroc (the share) and p_max_t, both (layer, head); NaN below FEWEST responses and where a head lacks a number.
+    """
+    values = differences.transpose("layer", "head", "response").to_numpy().astype(float)
+    share, p = (np.full(values.shape[:2], np.nan) for _ in range(2))
+    usable = ~np.isnan(values).any(axis=-1) & (values != 0).any(axis=-1)
+    if values.shape[-1] >= FEWEST and usable.any():
+        kept = values[usable]
+        share[usable] = (np.sign(kept).mean(axis=-1) + 1) / 2
+        result = sps.permutation_test(
+            (kept,),
+            lambda x, axis: np.abs(sps.ttest_1samp(x, 0.0, axis=axis).statistic),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=N_RESAMPLES,
+            batch=20,
+            axis=-1,
+            alternative="greater",
+            rng=np.random.default_rng(seed),
+        )
+        largest = result.null_distribution.max(axis=-1)
+        exceed = largest[:, None] >= result.statistic - 1e-12
+        p[usable] = (exceed.sum(axis=0) + 1) / (len(largest) + 1)
+    return xr.Dataset(
+        {
+            "auroc": (("layer", "head"), share, {"long_name": "share of responses with a positive difference"}),
+            "p_max_t": (("layer", "head"), p, {"long_name": "p, adjusted over heads (max-T)"}),
+        },
+        coords={name: differences[name] for name in ("layer", "head")},
+        attrs={"n": values.shape[-1]},
     )
 
 
