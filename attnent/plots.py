@@ -122,11 +122,13 @@ def _faded(colour: str) -> str:
     return f"rgba({red},{green},{blue},0.2)"
 
 
-def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str) -> go.Figure:
+def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str, paired: bool = False) -> go.Figure:
     """AUROC with 95 % intervals, a row a measure and a mark a kind of comparison (raw, windowed, adjusted ...).
 
-    Each table is indexed by measure and has the columns auroc, low, high; 0.5 is no difference.
+    Each table is indexed by measure and has the columns auroc, low, high; 0.5 is no difference. `paired` says that `a`
+    and `b` are parts of the same responses.
     """
+    scale = "share of responses or AUROC" if paired else "AUROC"
     if all(table["auroc"].isna().all() for table in tables.values()):
         return _too_few(title)
     rows = list(dict.fromkeys(measure for table in tables.values() for measure in table.index))
@@ -151,11 +153,47 @@ def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str) -
             hovertemplate=f"{kind}: %{{x:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}]<extra></extra>",
         )
     figure.add_vline(x=0.5, line={"color": "#555", "width": 1, "dash": "dot"})
-    figure.update_xaxes(title_text=f"AUROC, {a} over {b} (0.5: no difference)", range=[-0.02, 1.02])
+    figure.update_xaxes(title_text=f"{scale}, {a} over {b} (0.5: no difference)", range=[-0.02, 1.02])
     figure.update_yaxes(
         tickvals=list(range(len(rows))), ticktext=[axis_title(row) for row in rows], autorange="reversed"
     )
     return figure.update_layout(template=TEMPLATE, title=title, height=150 + 56 * len(rows), margin={"l": 240})
+
+
+def shares(table: pd.DataFrame, *, title: str, x_title: str) -> go.Figure:
+    """Shares with their 95 % intervals, a row a way; the row `chance` is a line across all of them.
+
+    `table` is indexed by the way and has the columns estimate, low, high, n.
+    """
+    ways = table.drop(index="chance")
+    figure = go.Figure(
+        go.Scatter(
+            x=ways["estimate"],
+            y=ways.index,
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": ways["high"] - ways["estimate"],
+                "arrayminus": ways["estimate"] - ways["low"],
+                "thickness": 1.5,
+                "width": 3,
+            },
+            mode="markers",
+            marker={"color": COLOURS[0], "size": 9},
+            customdata=ways[["low", "high", "n"]],
+            hovertemplate="%{y}: %{x:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}], n = %{customdata[2]}<extra></extra>",
+        )
+    )
+    chance = float(table.loc["chance", "estimate"])
+    figure.add_vline(
+        x=chance, line={"color": "#555", "width": 1, "dash": "dot"}, annotation_text=f"chance {chance:.2f}"
+    )
+    figure.update_xaxes(title_text=x_title, range=[-0.02, 1.02])
+    figure.update_yaxes(autorange="reversed")
+    n = int(table.loc["chance", "n"])
+    return figure.update_layout(
+        template=TEMPLATE, title=f"{title} (n = {n})", height=150 + 36 * len(ways), margin={"l": 300}
+    )
 
 
 def head_maps(
