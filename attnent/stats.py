@@ -293,7 +293,7 @@ def paired_head_map(differences: xr.DataArray, *, seed: int = 0) -> xr.Dataset:
 
     `differences` is (response, layer, head), part less part of one response. p is that of the largest |t| over the map
     when the signs of whole responses are flipped at random (max-T: Westfall & Young 1993; Nichols & Holmes 2002).
-    Returns auroc (the share) and p_max_t, both (layer, head); NaN below FEWEST responses and where a head lacks a number.
+    Returns auroc (the share) and p_max_t, both (layer, head); NaN below FEWEST responses and where a number is missing.
     """
     values = differences.transpose("layer", "head", "response").to_numpy().astype(float)
     share, p = (np.full(values.shape[:2], np.nan) for _ in range(2))
