@@ -180,8 +180,8 @@ def shares(table: pd.DataFrame, *, title: str, x_title: str) -> go.Figure:
             },
             mode="markers",
             marker={"color": COLOURS[0], "size": 9},
-            customdata=ways[["low", "high", "n"]],
-            hovertemplate="%{y}: %{x:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}], n = %{customdata[2]}<extra></extra>",
+            customdata=ways[["low", "high"]],
+            hovertemplate="%{y}: %{x:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}]<extra></extra>",
         )
     )
     chance = float(table.loc["chance", "estimate"])
