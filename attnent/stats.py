@@ -4,6 +4,8 @@ The unit is the response: tokens of one response are not independent, and tests 
 where there are none. Tables in, tables out; nothing here draws, and nothing here knows a model.
 """
 
+import functools
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,6 +15,8 @@ import statsmodels.api as sm
 import xarray as xr
 from jaxtyping import Float, Real
 from scipy import stats as sps
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
@@ -428,3 +432,42 @@ def answer(means: pd.DataFrame, measures: Mapping[str, str], groups: pd.Series, 
     """The primary comparison in words; `measures` maps the primary measures to their names."""
     result = compare(means, list(measures), groups, a, b)
     return "; ".join(in_words(result.loc[measure], name, a, b) for measure, name in measures.items())
+
+
+# ---- two judges
+
+
+class Agreement(NamedTuple):
+    """How far two judges agree on the same responses."""
+
+    kappa: Interval  # Cohen 1960: 0 is chance, 1 always; undetermined where both give one and the same grade only
+    table: pd.DataFrame  # how often each pair of grades was given, a row a grade of the first judge
+
+
+def agreement(one: pd.Series, other: pd.Series, grades: Sequence[str], *, seed: int = 0) -> Agreement:
+    """Cohen's kappa with its percentile bootstrap interval over responses, and the confusion table.
+
+    `one` and `other` hold the grades of two judges by response_id; compared are the responses with one of `grades`
+    from both. With fewer than FEWEST kappa is undetermined.
+    """
+    both = pd.concat([one, other], axis=1, join="inner").to_numpy(dtype=object)
+    both = both[np.isin(both, list(grades)).all(axis=1)].astype(str)
+    counts = pd.crosstab(both[:, 0], both[:, 1]).reindex(index=grades, columns=grades, fill_value=0)
+    table = counts.rename_axis(index=one.name, columns=other.name)
+    kappa_of = functools.partial(cohen_kappa_score, labels=list(grades))
+    with warnings.catch_warnings():  # judges, or resamples, with one and the same grade only
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        warnings.simplefilter("ignore", sps.DegenerateDataWarning)
+        if len(both) < FEWEST or np.isnan(kappa := float(kappa_of(*both.T))):
+            return Agreement(NO_INTERVAL, table)
+        resampled = sps.bootstrap(
+            tuple(both.T),
+            kappa_of,
+            paired=True,
+            n_resamples=N_RESAMPLES,
+            vectorized=False,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).bootstrap_distribution
+    low, high = np.nanquantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Agreement(Interval(kappa, float(low), float(high)), table)
