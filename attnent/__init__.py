@@ -23,12 +23,12 @@ _HOMES = {
     "sinkless_varentropy": "trace",
     "lookback_ratio": "trace",
 }
-_ROOMS = ("plots", "stats", "tasks", "trace")
+_ROOMS = ("critic", "plots", "stats", "tasks", "trace")
 
 __all__ = [*_HOMES, *_ROOMS]
 
 if TYPE_CHECKING:
-    from attnent import plots, stats, tasks, trace
+    from attnent import critic, plots, stats, tasks, trace
     from attnent.capturing import CaptureError, capture
     from attnent.generation import generate, replay
     from attnent.models import ModelError, load_model

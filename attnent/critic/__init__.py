@@ -1,0 +1,6 @@
+"""The critic: where a wrong solution went wrong, and how far the critic itself can be trusted."""
+
+from attnent.critic.marking import mark_exact, wrong_responses
+from attnent.critic.steps import CriticError, Span, align, split_steps, token_span
+
+__all__ = ["CriticError", "Span", "align", "mark_exact", "split_steps", "token_span", "wrong_responses"]

@@ -1,0 +1,144 @@
+"""The steps of a solution, and where a quote of it stands among the tokens of a Trace."""
+
+import re
+import unicodedata
+from typing import Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+from rapidfuzz import fuzz
+
+How = Literal["exact", "normalised", "fuzzy", "step"]
+
+SIMILAR = 80  # of 100: from here on a fuzzy match counts (rapidfuzz partial ratio)
+
+_LINE = re.compile(r"\S(?:[^\n]*\S)?")
+_SENTENCE_GAP = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|\s+(?=####)")
+_ABBREVIATION = r"Mr|Mrs|Ms|Dr|St|Jr|Sr|Rs|vs|approx|lbs?|oz|ft|hrs?|e\.g|i\.e|a\.m|p\.m"
+_NO_END = re.compile(rf"\b(?:{_ABBREVIATION})\.$|^\d+\.$", re.IGNORECASE)
+_CHARACTER = re.compile(r".[\u0300-\u036f\u1100-\u11ff\ufe00-\ufe0f]*", re.DOTALL)
+_LEFT_OUT = re.compile(r"\s+|\*\*+|__+|~~+|`+")
+_SAME = str.maketrans("‘’‚‛“”„‟«»‐‑‒–—−×÷", '\'\'\'\'""""""------*/')
+
+
+class CriticError(ValueError):
+    """A request that the critic cannot fulfil; the message says what to do."""
+
+
+class Span(NamedTuple):
+    """Token steps [start, stop) of a Trace, and how the quote was found there."""
+
+    start: int
+    stop: int
+    how: How
+
+
+def split_steps(solution: str) -> list[tuple[int, int]]:
+    """Character spans [start, stop) of the steps: the lines that are not blank; of a single line its sentences.
+
+    Spans leave out surrounding white space. An empty solution has no steps.
+    """
+    lines = [match.span() for match in _LINE.finditer(solution)]
+    return lines if len(lines) != 1 else _sentences(solution, *lines[0])
+
+
+def _sentences(text: str, start: int, stop: int) -> list[tuple[int, int]]:
+    spans = []
+    for gap in _SENTENCE_GAP.finditer(text, start, stop):
+        if not _NO_END.search(text[start : gap.start()]):
+            spans.append((start, gap.start()))
+            start = gap.end()
+    return [*spans, (start, stop)]
+
+
+def align(quote: str, trace: xr.Dataset, step: int) -> Span:
+    """The token steps of `quote`, which was taken from step `step` (counted as by `split_steps`) of the response.
+
+    Tried in order: the quote as it is; the quote without regard to case, white space, markdown, and the forms of
+    quotation marks, dashes and characters (NFKC); the most similar part of the step (rapidfuzz partial ratio of
+    at least 80); the whole step. The first two look in the step, and where the quote is not there, in the whole
+    response, where it counts if it occurs once. `how` tells which it was: "exact", "normalised", "fuzzy", "step".
+
+    Raises CriticError where the response has no such step, unless the quote itself tells the place.
+    """
+    response = trace.attrs["response"]
+    steps = split_steps(response)
+    if not steps:
+        raise CriticError("the response is empty, so that no step of it can be marked; leave it out")
+    inside = steps[step] if 0 <= step < len(steps) else None
+    found = _find(quote.strip(), response, inside)
+    if found is None and inside is None:
+        raise CriticError(
+            f"there is no step {step} and the quote {quote[:80]!r} does not tell the place; "
+            f"give a step from 0 to {len(steps) - 1}, as split_steps counts them"
+        )
+    (start, stop), how = found or (inside, "step")
+    return Span(*token_span(trace, start, stop), how)
+
+
+def token_span(trace: xr.Dataset, start: int, stop: int) -> tuple[int, int]:
+    """The token steps [first, last + 1) that write the characters [start, stop) of the response.
+
+    Raises CriticError where there is no token, as for an empty span.
+    """
+    touching = np.flatnonzero((trace["char_start"].values < stop) & (trace["char_end"].values > start))
+    if touching.size == 0:
+        raise CriticError(f"no token writes the characters {start} to {stop} of the response; give a span inside it")
+    return int(touching[0]), int(touching[-1]) + 1
+
+
+def _find(quote: str, response: str, inside: tuple[int, int] | None) -> tuple[tuple[int, int], How] | None:
+    if not quote:
+        return None
+    start = _place(quote, response, inside)
+    if start is not None:
+        return (start, start + len(quote)), "exact"
+    (plain, origin), (wanted, _) = _normalised(response), _normalised(quote)
+    if not wanted:
+        return None
+    within = None
+    if inside is not None:
+        first, last = np.searchsorted(origin, inside)
+        within = int(first), int(last)
+    start = _place(wanted, plain, within)
+    if start is not None:
+        return _original(response, origin, start, start + len(wanted)), "normalised"
+    if within is None:
+        return None
+    similar = fuzz.partial_ratio_alignment(wanted, plain[slice(*within)], score_cutoff=SIMILAR)
+    if similar is None or similar.dest_start == similar.dest_end:
+        return None
+    return _original(response, origin, within[0] + similar.dest_start, within[0] + similar.dest_end), "fuzzy"
+
+
+def _place(wanted: str, text: str, inside: tuple[int, int] | None) -> int | None:
+    """Where `wanted` starts: its first occurrence inside the span, else its only one in the whole text."""
+    within = text.find(wanted, *inside) if inside is not None else -1
+    if within >= 0:
+        return within
+    start = text.find(wanted)
+    return start if start >= 0 and text.find(wanted, start + 1) < 0 else None
+
+
+def _normalised(text: str) -> tuple[str, np.ndarray]:
+    """The text in its normal form and, for each character of that, the place in `text` that it comes from."""
+    plain: list[str] = []
+    origin: list[int] = []
+    place = 0
+    while place < len(text):
+        left_out = _LEFT_OUT.match(text, place)
+        character = left_out or _CHARACTER.match(text, place)
+        assert character is not None  # any character matches
+        if not left_out:
+            form = unicodedata.normalize("NFKC", character[0].translate(_SAME)).translate(_SAME).casefold()
+            plain += form
+            origin += [place] * len(form)
+        place = character.end()
+    return "".join(plain), np.array(origin, dtype=int)
+
+
+def _original(text: str, origin: np.ndarray, start: int, stop: int) -> tuple[int, int]:
+    """The span of `text` that the characters [start, stop) of its normal form come from."""
+    last = _CHARACTER.match(text, int(origin[stop - 1]))
+    assert last is not None  # any character matches
+    return int(origin[start]), last.end()

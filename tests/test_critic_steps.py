@@ -1,0 +1,153 @@
+"""Steps of a solution, and quotes of it among the tokens of a Trace."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+from conftest import byte_level_tokenizer
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from attnent.critic import CriticError, align, split_steps, token_span
+from attnent.detokenize import spell
+from attnent.trace import ATTRIBUTES, CANDIDATES, MEASURES, STEP_NUMBERS, make_trace
+
+TOKENIZER = byte_level_tokenizer()
+END = TOKENIZER.eos_token_id
+
+
+def trace_of(response: str):
+    """A Trace of the response in byte tokens, so that é, emoji and Hebrew letters are made of several."""
+    spelling = spell(TOKENIZER, [*TOKENIZER(response).input_ids, END])
+    n_steps = len(spelling.token)
+    steps = {name: np.zeros(n_steps, np.int32) for name in STEP_NUMBERS}
+    steps |= {"char_start": np.array(spelling.char_start), "char_end": np.array(spelling.char_end)}
+    return make_trace(
+        {name: np.zeros((1, 2, n_steps), np.float32) for name in MEASURES},
+        layer=[0],
+        layer_kind=["self"],
+        n_keys=np.ones((1, n_steps)),
+        token=spelling.token,
+        steps=steps | {name: np.zeros((n_steps, 5), np.float32) for name in CANDIDATES},
+        attrs=dict.fromkeys(ATTRIBUTES, "") | {"response": spelling.text},
+    )
+
+
+def covered(trace, start: int, stop: int) -> str:
+    """The characters that the token steps [start, stop) write."""
+    return trace.attrs["response"][int(trace.char_start[start]) : int(trace.char_end[stop - 1])]
+
+
+SOLUTION = "She has 5 * 3 = 15 apples.\n\nShe “eats” 4 — so 15 - 4 = 12 are left.\n#### 12"
+TRACE = trace_of(SOLUTION)
+texts = st.text(
+    st.one_of(st.sampled_from("ab 1\n.*“é🙂שלום한"), st.characters(exclude_categories=["Cs"])), min_size=1, max_size=40
+)
+
+# ---------------------------------------------------------------------------------------------------------------- steps
+
+
+@pytest.mark.parametrize(
+    ("solution", "steps"),
+    [
+        ("", []),
+        (" \n\t\n", []),
+        ("one\n\n  two  \nthree\n", ["one", "two", "three"]),
+        ("She has 5. He has 7.5 apples. So 12.5.", ["She has 5.", "He has 7.5 apples.", "So 12.5."]),
+        ("Mr. Lee pays approx. 5 dollars. Mrs. Lee pays 3.", ["Mr. Lee pays approx. 5 dollars.", "Mrs. Lee pays 3."]),
+        ("1. Add them. 2. Done! #### 5", ["1. Add them.", "2. Done!", "#### 5"]),
+        ("Is it so? yes", ["Is it so? yes"]),
+        ("#### 18", ["#### 18"]),
+    ],
+)
+def test_steps_are_lines_and_of_a_single_line_sentences(solution, steps):
+    assert [solution[start:stop] for start, stop in split_steps(solution)] == steps
+
+
+@given(texts)
+def test_steps_are_in_order_and_hold_all_that_is_not_white_space(solution):
+    steps = split_steps(solution)
+    ends = [0, *(end for span in steps for end in span), len(solution)]
+    assert ends == sorted(ends)
+    outside = "".join(solution[stop:start] for stop, start in zip(ends[::2], ends[1::2], strict=True))
+    assert not outside.strip()
+    assert all(solution[start:stop].strip() == solution[start:stop] != "" for start, stop in steps)
+
+
+# ---------------------------------------------------------------------------------------------------------------- quotes
+
+
+@pytest.mark.parametrize(
+    ("quote", "step", "text", "how"),
+    [
+        ("15 - 4 = 12", 1, "15 - 4 = 12", "exact"),
+        ("15 - 4 = 12", 0, "15 - 4 = 12", "exact"),  # the quote stands once, in another step
+        ("15 - 4 = 12", 99, "15 - 4 = 12", "exact"),  # there is no such step, but the quote tells the place
+        ("15", 1, "15", "exact"),  # it stands in two steps: the one in this step counts
+        ('**she "eats" 4 - so** 15-4 = 12', 1, "She “eats” 4 — so 15 - 4 = 12", "normalised"),
+        ("so 15 - 5 = 12 are left", 1, "so 15 - 4 = 12 are left", "fuzzy"),
+        ("the number of pears doubles", 1, "She “eats” 4 — so 15 - 4 = 12 are left.", "step"),
+        ("", 2, "#### 12", "step"),
+        (" ** ", 2, "#### 12", "step"),
+    ],
+)
+def test_a_quote_is_found_exactly_then_normalised_then_by_likeness_else_it_is_the_step(quote, step, text, how):
+    span = align(quote, TRACE, step)
+    assert (covered(TRACE, span.start, span.stop), span.how) == (text, how)
+
+
+@given(texts, st.data())
+def test_any_part_of_a_response_aligns_to_just_the_tokens_that_write_it(response, data):
+    trace = trace_of(response)
+    response = trace.attrs["response"]
+    start = data.draw(st.integers(0, len(response) - 1))
+    quote = response[start : data.draw(st.integers(start + 1, len(response)))].strip()
+    assume(quote and response.count(quote) == 1 and response.find(quote, response.find(quote) + 1) < 0)
+    first = response.find(quote)
+    span = align(quote, trace, -1)
+    starts, ends = trace.char_start.values, trace.char_end.values
+    writing = [step for step in range(len(starts)) if starts[step] < first + len(quote) and first < ends[step]]
+    assert (list(range(span.start, span.stop)), span.how) == (writing, "exact")
+
+
+@given(texts, texts, st.integers(0, 3))
+def test_every_span_lies_in_the_response_whatever_the_quote(response, quote, step):
+    trace = trace_of(response)
+    assume(step < len(split_steps(trace.attrs["response"])))
+    span = align(quote, trace, step)
+    assert 0 <= span.start < span.stop < trace.sizes["step"]  # the last token, which ends the text, is never in it
+
+
+@given(texts)
+def test_a_quote_in_another_form_of_unicode_is_found_as_normalised(word):
+    response = f"First line.\nHere stands 'é' and {word!r}, she said"
+    quote = unicodedata.normalize("NFD", "'é'").upper()
+    span = align(quote, trace_of(response), 1)
+    assert (covered(trace_of(response), span.start, span.stop), span.how) == ("'é'", "normalised")
+
+
+def test_all_the_tokens_of_one_character_are_in_the_span():
+    trace = trace_of("so 🙂 and on")
+    span = align("🙂", trace, 0)
+    assert span.stop - span.start == 4
+
+
+@pytest.mark.parametrize(
+    ("quote", "response", "step", "message"),
+    [
+        ("a quote", "", 0, "the response is empty"),
+        ("a quote", " \n ", 0, "the response is empty"),
+        ("pears", SOLUTION, 3, "no step 3 .* give a step from 0 to 2"),
+        ("pears", SOLUTION, -1, "no step -1 "),
+        ("15", SOLUTION, 7, "no step 7 .*'15' does not tell the place"),
+        ("", "one line", 1, "no step 1 .* give a step from 0 to 0"),
+    ],
+)
+def test_what_tells_no_place_is_refused(quote, response, step, message):
+    with pytest.raises(CriticError, match=message):
+        align(quote, trace_of(response), step)
+
+
+def test_an_empty_span_has_no_tokens():
+    with pytest.raises(CriticError, match="no token writes the characters 3 to 3"):
+        token_span(trace_of(""), 3, 3)
