@@ -11,6 +11,8 @@ jaxtyping.install_import_hook("attnent", "beartype.beartype")  # before attnent 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from fake_openai import KEY, FakeServer  # noqa: E402
+from pytest_httpserver import HTTPServer  # noqa: E402
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: E402
 
@@ -72,6 +74,20 @@ def stories():
     if not shared:
         pytest.skip("ATTNENT_SHARED does not name a folder that holds models/stories260k")
     return load_model(os.path.join(shared, "models", "stories260k"), dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def http_server():
+    with HTTPServer(threaded=True) as server:
+        yield server
+
+
+@pytest.fixture
+def server(http_server, monkeypatch) -> FakeServer:
+    """A fake of OpenAI's server, with a key for it in the environment."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    return FakeServer(http_server)
 
 
 def left_padded(n_tokens: list[int], *, n_vocabulary: int = 261, seed: int = 0) -> dict[str, torch.Tensor]:
