@@ -413,6 +413,12 @@ def verdict(ways: Mapping[str, pd.DataFrame], primary: Mapping[str, str], a: str
     return ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) + f". {remains}"
 
 
+def main_effect(ways: Mapping[str, pd.DataFrame], measure: str) -> Interval:
+    """AUROC of a measure in the matched window, as `controlled` found it."""
+    _, windowed, *_ = ways.values()
+    return _interval(windowed, measure)
+
+
 def alone(ways: Mapping[str, pd.DataFrame], controls: Mapping[str, str]) -> str:
     """What each control (row: name) tells by itself over all steps, in words."""
     whole = next(iter(ways.values()))
