@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attnent.report import write_index
-from attnent.sweep import SweepError, parameters_of, run_notebook
+from attnent.sweep import SweepError, parameters_of, run_notebook, study_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,8 +48,8 @@ def run_study(chosen: argparse.Namespace) -> int:
     for place, notebook in enumerate(notebooks, start=1):
         print(f"[{place}/{len(notebooks)}] {notebook.stem}", flush=True)
         parameters = {name: value for name, value in everywhere.items() if name in known[notebook]}
-        model = str(everywhere["model"]).strip("/").replace("/", "--")
-        outcome = run_notebook(notebook, parameters, out_dir / "study" / model / notebook.stem)
+        folder = study_folder(out_dir, str(everywhere["model"]), notebook, parameters)
+        outcome = run_notebook(notebook, parameters, folder)
         if outcome["status"] != "complete":
             failed.append(notebook.stem)
             print(f"  failed after {outcome['seconds']:.0f} s: {outcome['error']}", flush=True)

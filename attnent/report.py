@@ -1,114 +1,229 @@
 """Executed notebooks as pages that ask the network for nothing, and an index over them.
 
-nbconvert's own pages fetch scripts from the network and drop plotly figures; here the figures are written with one
-inlined copy of plotly.js.
+nbconvert's own pages fetch scripts from the network, drop plotly figures and run whatever HTML an output holds. Here
+figures are drawn by one inlined copy of plotly.js, all HTML of cells and outputs is cleaned (what may not stand there
+is shown as text), and the page's own policy lets no script run but ours and nothing be fetched.
 """
 
 import html
 import json
+import math
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bleach
 import nbformat
-import plotly.io
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from plotly.offline import get_plotlyjs
 from pygments.formatters.html import HtmlFormatter
 
-_FIGURE = "application/vnd.plotly.v1+json"
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.55 Georgia, serif; max-width: 1000px; margin: 2rem auto; padding: 0 1.2rem; color: #222; background: #fff; }
-h1, h2, h3, table, .code-switch, pre { font-family: Helvetica, Arial, sans-serif; }
-pre { font: 13px/1.45 Menlo, Consolas, monospace; overflow-x: auto; }
-table { border-collapse: collapse; font-size: 14px; } td, th { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
-.prompt { display: none; } .input { display: none; } .show-code .input { display: block; }
-.highlight { background: #f6f6f6; padding: .3rem .8rem; border-left: 3px solid #ccc; } .code-switch { float: right; }
-@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818; } td, th { border-color: #444; } a { color: #8ab4f8; } .highlight { background: #f6f6f6; color: #222; } }
-"""  # noqa: E501 (a stylesheet)
+from attnent.stats import Interval
+
+FIGURE = "application/vnd.plotly.v1+json"
+ANSWER = "application/vnd.attnent.answer+json"
+_NOTHING_FOUND = {"answer": "", "n": None, "accuracy": None, "effect": None, "effect_name": ""}
+_STYLE = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
+_SCRIPT = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+_TABLE = ("table", "thead", "tbody", "tfoot", "tr", "th", "td", "caption")
+_TEXT = ("p", "br", "hr", "div", "span", "pre", "code", "a", "b", "i", "em", "strong", "sub", "sup", "del")
+_BLOCKS = ("ul", "ol", "li", "blockquote", "dl", "dt", "dd")
+_ATTRIBUTES = {"*": ["class"], "a": ["href", "title"], "th": ["colspan", "rowspan"], "td": ["colspan", "rowspan"]}
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><style>{style}</style>{scripts}</head>
-<body>{body}</body></html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-{nonce}' blob:; \
+style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<title>{title}</title><style>{style}</style></head>
+<body>{body}
+{scripts}</body></html>
 """
-_CODE_SWITCH = '<button class="code-switch" onclick="document.body.classList.toggle(\'show-code\')">code</button>'
 
 
-def write_report(notebook: Path, page: Path) -> None:
-    """The executed notebook as one HTML file, figures alive, code behind a switch, nothing fetched."""
-    node = nbformat.read(notebook, as_version=4)
-    node.metadata.pop("widgets", None)
-    has_figure = [_inline_figures(cell) for cell in node.cells if cell.cell_type == "code"]
-    exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True)
-    body, _ = exporter.from_notebook_node(node)
-    scripts = f"<script>{get_plotlyjs()}</script>" if any(has_figure) else ""
-    style = _STYLE + HtmlFormatter().get_style_defs(".highlight")
-    text = _PAGE.format(title=html.escape(title_of(node)), style=style, scripts=scripts, body=_CODE_SWITCH + body)
-    write_whole(page, text)
+@dataclass(frozen=True)
+class Answer:
+    """What a notebook found: shown by its cell tagged `answer`, and listed by the study's index.
+
+    The cell displays it before its figure:
+
+        display(report.Answer(text, n=len(responses), accuracy=share, effect=interval, effect_name="AUROC of ..."))
+    """
+
+    text: str  # plain text, without markup
+    n: int  # responses that it rests on
+    accuracy: float | None = None  # share of right responses, where there is one
+    effect: Interval | None = None  # the main effect
+    effect_name: str = ""  # what the main effect is: "AUROC of normalized entropy, wrong over right"
+
+    def _repr_mimebundle_(self, **_kwargs: Any) -> dict[str, Any]:
+        known = self.effect is not None and not math.isnan(self.effect.estimate)
+        facts = {
+            "answer": self.text,
+            "n": self.n,
+            "accuracy": self.accuracy,
+            "effect": self.effect if known else None,
+            "effect_name": self.effect_name,
+        }
+        shown = f'<p class="answer"><strong>Answer.</strong> {html.escape(self.text)}</p>'
+        return {"text/plain": f"Answer. {self.text}", "text/html": shown, ANSWER: facts}
 
 
-def _inline_figures(cell: NotebookNode) -> bool:
-    found = False
-    for output in cell.get("outputs", []):
-        data = output.get("data", {})
-        if _FIGURE in data:
-            figure = {"data": data[_FIGURE]["data"], "layout": data[_FIGURE]["layout"]}
-            output["data"] = {
-                "text/html": plotly.io.to_html(
-                    figure, include_plotlyjs=False, full_html=False, validate=False, config={"displaylogo": False}
-                )
-            }
-            found = True
-    return found
+# ---- what a notebook says
 
 
 def title_of(node: NotebookNode) -> str:
     """The first heading of a notebook, without its mark."""
-    lines = (line for cell in node.cells if cell.cell_type == "markdown" for line in cell.source.splitlines())
-    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), "notebook")
+    return next((line.lstrip("# ") for line in _prose(node) if line.startswith("# ")), "notebook")
 
 
 def question_of(node: NotebookNode) -> str:
     """The line of a notebook that begins with **Question.**, without that word."""
     mark = "**Question.**"
-    lines = (line for cell in node.cells if cell.cell_type == "markdown" for line in cell.source.splitlines())
-    return next((line.removeprefix(mark).strip() for line in lines if line.startswith(mark)), "")
+    return next((line.removeprefix(mark).strip() for line in _prose(node) if line.startswith(mark)), "")
 
 
-def answer_of(node: NotebookNode) -> str:
-    """The sentence that the cell tagged `answer` computed."""
-    for cell in node.cells:
-        if "answer" in cell.metadata.get("tags", []):
-            for output in cell.get("outputs", []):
-                text = output.get("data", {}).get("text/markdown", "")
-                if text:
-                    return text.replace("**Answer.**", "").strip()
-    return ""
+def answer_of(node: NotebookNode) -> dict[str, Any]:
+    """What the `Answer` in the cell tagged `answer` tells, its text as answer; empty where there is none."""
+    tagged = (cell for cell in node.cells if "answer" in cell.metadata.get("tags", []))
+    found = (output.get("data", {}).get(ANSWER) for cell in tagged for output in cell.get("outputs", []))
+    return _NOTHING_FOUND | next(filter(None, found), {})
+
+
+def _prose(node: NotebookNode) -> list[str]:
+    return [line for cell in node.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
+
+
+# ---- the page of one notebook
+
+
+def write_report(notebook: Path, page: Path) -> None:
+    """The executed notebook as one HTML file, figures alive, code behind a switch, nothing fetched."""
+    node = nbformat.read(notebook, as_version=4)
+    places = _Places()
+    for output in (output for cell in node.cells for output in cell.get("outputs", [])):
+        if "data" in output:
+            output["data"] = _shown(output["data"], places.of)
+    exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True, sanitize_html=True)
+    exporter.register_filter("clean_html", _clean)
+    body, _ = exporter.from_notebook_node(node)
+    style = HtmlFormatter(style="default").get_style_defs(".highlight")
+    title = title_of(node)
+    write_whole(page, _page(title, '<button class="code-switch">code</button>' + places.filled(body), style=style))
+
+
+class _Places:
+    """Marks in HTML that is to be cleaned, each filled with HTML of our own once it is clean."""
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_hex(16)  # no text of a notebook can hold it
+        self._filling: list[str] = []
+
+    def of(self, ours: str) -> str:
+        """The mark in whose place `ours` will stand."""
+        self._filling.append(ours)
+        return f"{self._secret}-{len(self._filling) - 1}-"
+
+    def filled(self, cleaned: str) -> str:
+        return re.sub(rf"{self._secret}-(\d+)-", lambda mark: self._filling[int(mark[1])], cleaned)
+
+
+def _shown(data: dict[str, Any], place: Callable[[str], str]) -> dict[str, Any]:
+    """What a page shows of one output: a figure, tables, the answer, else its plainest text."""
+    if FIGURE in data:
+        figure = {name: data[FIGURE][name] for name in ("data", "layout")}
+        return {
+            "text/html": place(f'<div class="figure"><script type="application/json">{_json(figure)}</script></div>')
+        }
+    table = re.search(r"<table\b.*</table>", data.get("text/html", ""), flags=re.DOTALL)
+    if table:
+        return {"text/html": f'<div class="table">{table[0]}</div>'}
+    if "text/plain" in data and ANSWER not in data:
+        return {name: value for name, value in data.items() if name != "text/html"}
+    return data
+
+
+def _clean(markup: str) -> str:
+    """HTML in which nothing runs and nothing is fetched: every other tag is shown as text."""
+    tags = {*_HEADINGS, *_TABLE, *_TEXT, *_BLOCKS}
+    return bleach.clean(str(markup), tags=tags, attributes=_ATTRIBUTES, protocols={"http", "https", "mailto"})
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+def _page(title: str, body: str, *, style: str = "") -> str:
+    nonce = secrets.token_urlsafe(16)
+    scripts = [get_plotlyjs()] if '<div class="figure">' in body else []
+    return _PAGE.format(
+        nonce=nonce,
+        title=html.escape(title),
+        style=_STYLE + style,
+        body=body,
+        scripts="".join(f'<script nonce="{nonce}">{script}</script>\n' for script in [*scripts, _SCRIPT]),
+    )
+
+
+# ---- the index
 
 
 def write_index(out_dir: Path) -> Path:
-    """index.html over every executed notebook under `out_dir`: question, answer, model, time, links."""
+    """index.html over every executed notebook under `out_dir`: what was asked and found, on what, with links."""
     outcomes = sorted(out_dir.glob("study/**/outcome.json"))
-    rows = "".join(_index_row(json.loads(path.read_text()), path.parent.relative_to(out_dir)) for path in outcomes)
-    head = "<tr><th>notebook</th><th>question</th><th>answer</th><th>model</th><th>status</th><th>time</th></tr>"
-    body = f"<h1>attnent: results</h1><table>{head}{rows}</table>"
+    rows = "".join(
+        _index_row({"changed": {}} | _NOTHING_FOUND | json.loads(path.read_text()), path.parent.relative_to(out_dir))
+        for path in outcomes
+    )
+    names = ("notebook", "model", "n", "accuracy", "main effect, 95 % interval", "time")
+    head = "".join(f"<th><button>{name}</button></th>" for name in names)
+    body = f'<h1>attnent: results</h1><table class="index"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     index = out_dir / "index.html"
-    write_whole(index, _PAGE.format(title="attnent: results", style=_STYLE, scripts="", body=body))
+    write_whole(index, _page("attnent: results", body))
     return index
 
 
 def _index_row(outcome: dict[str, Any], folder: Path) -> str:
     report, notebook = (html.escape(str(folder / name)) for name in ("report.html", "notebook.ipynb"))
-    cells = (
-        f'{html.escape(outcome["title"])}<br><a href="{report}">report</a> · <a href="{notebook}">notebook</a>',
-        html.escape(outcome["question"]),
-        html.escape(outcome["answer"] or outcome.get("error", "")),
-        html.escape(str(outcome["parameters"].get("model", ""))),
-        html.escape(outcome["status"]),
-        f"{outcome['seconds']:.0f} s",
+    changed = ", ".join(f"{name} = {value}" for name, value in outcome["changed"].items())
+    failed = f'<p class="failed">{outcome["status"]}: {html.escape(outcome["error"])}</p>' if outcome["error"] else ""
+    about = (
+        f'<a href="{report}">{html.escape(outcome["title"])}</a> <a class="source" href="{notebook}">notebook</a>'
+        f"<p>{html.escape(changed)}</p><p><em>{html.escape(outcome['question'])}</em></p>"
+        f"<p>{html.escape(outcome['answer'])}</p>{failed}"
     )
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    accuracy = outcome["accuracy"]
+    cells = (
+        ("notebook", outcome["title"], about),
+        ("model", outcome["parameters"].get("model", ""), html.escape(str(outcome["parameters"].get("model", "")))),
+        ("n", outcome["n"], "" if outcome["n"] is None else f"{outcome['n']:,}"),
+        ("accuracy", accuracy, "" if accuracy is None else f"{accuracy:.0%}"),
+        ("main effect", outcome["effect"] and outcome["effect"][0], _effect(outcome)),
+        ("time", outcome["seconds"], f"{outcome['seconds']:.0f} s"),
+    )
+    return "<tr>" + "".join(_index_cell(*cell) for cell in cells) + "</tr>"
+
+
+def _index_cell(name: str, key: Any, content: str) -> str:
+    key = "" if key is None else html.escape(str(key))
+    return f'<td data-name="{name}" data-key="{key}">{content}</td>'
+
+
+def _effect(outcome: dict[str, Any]) -> str:
+    """The main effect in numbers and, on the scale of AUROC from 0 to 1, as a bar with its estimate."""
+    if not outcome["effect"]:
+        return ""
+    estimate, low, high = outcome["effect"]
+    return (
+        f'{Interval(estimate, low, high)}<svg viewBox="0 0 100 12" role="img" aria-label="interval from 0 to 1">'
+        f'<path class="half" d="M50 0V12"/><path class="interval" d="M{100 * low:.1f} 6H{100 * high:.1f}"/>'
+        f'<circle cx="{100 * estimate:.1f}" cy="6" r="3"/></svg><small>{html.escape(outcome["effect_name"])}</small>'
+    )
 
 
 def write_whole(path: Path, text: str) -> None:

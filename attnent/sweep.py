@@ -1,5 +1,6 @@
 """Notebooks run headless with other parameters: executed by papermill, signed, and reported as a page."""
 
+import ast
 import contextlib
 import datetime
 import json
@@ -19,6 +20,9 @@ from papermill.exceptions import PapermillExecutionError
 
 from attnent.progress import HEADLESS
 from attnent.report import answer_of, question_of, title_of, write_report, write_whole
+from attnent.runs import digest
+
+_PLACES = ("model", "out_dir")  # parameters that name a folder by themselves
 
 
 class SweepError(RuntimeError):
@@ -28,6 +32,26 @@ class SweepError(RuntimeError):
 def parameters_of(notebook: Path) -> set[str]:
     """The names that a notebook takes as parameters."""
     return set(papermill.inspect_notebook(str(notebook)))
+
+
+def changed_parameters(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the parameters given that are not the notebook's defaults, other than the model and out_dir."""
+    defaults = {name: about["default"] for name, about in papermill.inspect_notebook(str(notebook)).items()}
+    try:
+        return {
+            name: value
+            for name, value in parameters.items()
+            if name not in _PLACES and value != ast.literal_eval(defaults[name])
+        }
+    except (ValueError, SyntaxError) as error:
+        raise SweepError(f"the parameters of {notebook.name} must be literals ({error})") from error
+
+
+def study_folder(out_dir: Path, model: str, notebook: Path, parameters: Mapping[str, Any]) -> Path:
+    """Where a study keeps a notebook: out_dir/study/model/notebook, and within it a folder for other parameters."""
+    folder = out_dir / "study" / model.strip("/").replace("/", "--") / notebook.stem
+    changed = changed_parameters(notebook, parameters)
+    return folder / digest(changed) if changed else folder
 
 
 def run_notebook(notebook: Path, parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -79,8 +103,9 @@ def _run_into(notebook: Path, parameters: Mapping[str, Any], folder: Path) -> di
         "notebook": notebook.name,
         "title": title_of(node),
         "question": question_of(node),
-        "answer": answer_of(node),
+        **answer_of(node),
         "parameters": dict(parameters),
+        "changed": changed_parameters(notebook, parameters),
         "status": "failed" if error else "complete",
         "error": error,
         "started": started.isoformat(timespec="seconds"),

@@ -1,0 +1,219 @@
+"""Knobs above a figure: model, measure, groups, layer and head, over what is recorded.
+
+Nothing here runs a model, and nothing computes a statistic: a knob asks `stats` for another table of a Run's files and
+`plots` for another figure. Live in JupyterLab; an executed notebook and a report show the figure that was drawn first.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import plotly.io
+import xarray as xr
+from ipywidgets import Dropdown, HBox, Layout, Output, SelectMultiple, ValueWidget, VBox
+
+from attnent import plots, stats
+from attnent.runs import Run, RunError
+from attnent.trace import DERIVED, MEASURES, TraceError
+
+GroupsOf = Callable[[Run], pd.Series]  # of a Run: the group of each response, by response_id
+_KNOB = Layout(width="auto", max_width="24em")
+
+
+class Control(VBox):
+    """Knobs above a figure that is drawn anew when one of them is turned; `figure` is the one shown.
+
+    `fill` gives the knobs the choices that a Run and its groups offer; `draw` makes the figure from the Run, its groups
+    and the knobs' values by name. What cannot be drawn is said in a sentence where the figure would be.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        groups_of: GroupsOf,
+        knobs: Mapping[str, ValueWidget],
+        *,
+        fill: Callable[[Run, pd.Series, Mapping[str, Any]], None],
+        draw: Callable[..., go.Figure],
+    ) -> None:
+        self.figure = go.Figure()
+        self._groups_of, self._fill, self._draw, self._knobs = groups_of, fill, draw, knobs
+        self._model = Dropdown(options=runs_beside(run), value=run, description="model", layout=_KNOB)
+        self._output = Output()
+        row = HBox([self._model, *knobs.values()], layout=Layout(flex_flow="row wrap"))
+        super().__init__([row, self._output])
+        self._choose_run()
+        self._model.observe(self._choose_run, "value")
+        for knob in knobs.values():
+            knob.observe(self._redraw, "value")
+
+    def _choose_run(self, _change: object = None) -> None:
+        self._groups: pd.Series | None = None  # until it is known, knobs that are being filled draw nothing
+        try:
+            groups = self._groups_of(self._model.value)
+            self._fill(self._model.value, groups, self._knobs)
+        except (RunError, KeyError) as error:
+            self._say(f"this recording has no such groups ({error})")
+        else:
+            self._groups = groups
+            self._redraw()
+
+    def _redraw(self, _change: object = None) -> None:
+        if self._groups is None:
+            return
+        try:
+            values = {name: knob.value for name, knob in self._knobs.items()}
+            self.figure = self._draw(self._model.value, self._groups, **values)
+        except (RunError, TraceError, stats.StatsError) as error:
+            self._say(str(error))
+        else:
+            self._output.outputs = ({"output_type": "display_data", "data": _as_data(self.figure), "metadata": {}},)
+
+    def _say(self, sentence: str) -> None:
+        self._output.outputs = ({"output_type": "stream", "name": "stdout", "text": sentence},)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """The knobs, and beside them the figure itself for readers that know no widgets."""
+        return super()._repr_mimebundle_(**kwargs) | _as_data(self.figure)
+
+
+def _as_data(figure: go.Figure) -> dict[str, Any]:
+    return plotly.io.renderers["plotly_mimetype"].to_mimebundle(figure.to_dict())
+
+
+def curves(run: Run, groups_of: GroupsOf, *, measure: str = "entropy") -> Control:
+    """The mean of a measure over responses at each step, by group; knobs: model, measure, groups, layer and head.
+
+    `groups_of(run)` maps response_id to a group; it is asked again for each model, a Run of the same task recorded
+    beside this one. Means are over all self-attention layers and all heads unless one is chosen.
+    """
+    knobs = {
+        "measure": _measures(measure),
+        "shown": SelectMultiple(description="groups", rows=3, layout=_KNOB),
+        "layer": Dropdown(description="layer", layout=_KNOB),
+        "head": Dropdown(description="head", layout=_KNOB),
+    }
+    return Control(run, groups_of, knobs, fill=_fill_curves, draw=_draw_curves)
+
+
+def _fill_curves(run: Run, groups: pd.Series, knobs: Mapping[str, Any]) -> None:
+    names = sorted(groups.unique())
+    knobs["shown"].options, knobs["shown"].value = names, names
+    trace = run.trace(run.recorded[0])
+    for axis in ("layer", "head"):
+        _offer(knobs[axis], [(f"all {axis}s", None), *((f"{axis} {at}", at) for at in trace[axis].values.tolist())])
+
+
+def _draw_curves(
+    run: Run, groups: pd.Series, *, measure: str, shown: tuple[str, ...], layer: int | None, head: int | None
+) -> go.Figure:
+    tokens = run.tokens
+    if layer is not None or head is not None or measure not in tokens:
+        tokens = _tokens_of(_stack(run, measure), layer, head)
+    chosen = groups[groups.isin(shown)]
+    table = stats.curve(tokens, measure, chosen.astype(pd.CategoricalDtype(sorted(groups.unique()))))
+    where = [f"all {name}s" if at is None else f"{name} {at}" for name, at in (("layer", layer), ("head", head))]
+    return plots.curves(
+        {measure: table},
+        title=f"{run.manifest['identity']['model']}, {', '.join(where)}: mean over responses, 95 % bands",
+        window=stats.matched_window(_n_steps(run)[chosen.index], chosen) or None,
+    )
+
+
+def head_map(run: Run, groups_of: GroupsOf, a: str, b: str, *, measure: str = "entropy") -> Control:
+    """AUROC of group `a` over `b` at every head over their matched window; knobs: model, measure and the two groups.
+
+    `groups_of` is as for `curves`. Heads are marked where p < 0.05 by max-T permutation.
+    """
+    knobs = {
+        "measure": _measures(measure),
+        "a": Dropdown(options=[a], value=a, description="group", layout=_KNOB),
+        "b": Dropdown(options=[b], value=b, description="against", layout=_KNOB),
+    }
+    return Control(run, groups_of, knobs, fill=_fill_head_map, draw=_draw_head_map)
+
+
+def _fill_head_map(run: Run, groups: pd.Series, knobs: Mapping[str, Any]) -> None:
+    for name in ("a", "b"):
+        _offer(knobs[name], [(group, group) for group in sorted(groups.unique())])
+
+
+def _draw_head_map(run: Run, groups: pd.Series, *, measure: str, a: str, b: str) -> go.Figure:
+    if a == b:
+        raise stats.StatsError("choose two different groups")
+    compared = groups[groups.isin([a, b])]
+    n_steps = _n_steps(run)[compared.index]
+    window = stats.matched_window(n_steps, compared)
+    long_enough = list(n_steps.index[n_steps >= max(window, 1)])
+    values = _stack(run, measure).sel(response=long_enough).isel(step=slice(0, window)).mean("step")
+    found = stats.head_map(values, compared, a, b)
+    name = plots.axis_title(measure)
+    return plots.head_maps(
+        {f"{name}, first {window} steps": found.auroc},
+        title=f"{run.manifest['identity']['model']}: {a} (n = {found.n_a}) over {b} (n = {found.n_b}), head by head",
+        colour_title="AUROC",
+        limits=(0.0, 1.0),
+        marked={f"{name}, first {window} steps": found.p_max_t < 0.05},
+    )
+
+
+# ---- what the knobs offer
+
+
+def runs_beside(run: Run) -> list[tuple[str, Run]]:
+    """The recordings of the same task in the same place, this one first, each under a label of model and parameters."""
+    task, folders = run.manifest["identity"]["task"], run.folder.parent.parent.glob("*/*/run.json")
+    others = [_opened(path.parent) for path in sorted(folders) if not path.parent.samefile(run.folder)]
+    same = [one for one in others if one and one.recorded and one.manifest["identity"]["task"] == task]
+    return [(_label(one), one) for one in [run, *same]]
+
+
+def _opened(folder: Path) -> Run | None:
+    try:
+        return Run(folder)
+    except RunError:  # damaged: it cannot be chosen
+        return None
+
+
+def _label(run: Run) -> str:
+    about = run.manifest["identity"]
+    sampled = f"temperature {about['temperature']}, seed {about['seed']}"
+    return f"{about['model']}, n = {len(run.recorded)}, {sampled}, {run.folder.name}"
+
+
+def _measures(chosen: str) -> Dropdown:
+    options = [(plots.axis_title(name), name) for name in (*MEASURES, *DERIVED)]
+    return Dropdown(options=options, value=chosen, description="measure", layout=_KNOB)
+
+
+def _offer(knob: Dropdown, options: list[tuple[str, Any]]) -> None:
+    """Other options; what was chosen stays chosen where it is still among them."""
+    before = knob.value
+    knob.options = options
+    if any(value == before for _, value in options):
+        knob.value = before
+
+
+# ---- values
+
+
+@functools.lru_cache(maxsize=2)
+def _stack(run: Run, measure: str) -> xr.DataArray:
+    """(response, layer, head, step) without cross-attention layers; the last two are kept."""
+    values = run.stack(measure)
+    return values.sel(layer=values["layer_kind"] != "cross")
+
+
+def _tokens_of(values: xr.DataArray, layer: int | None, head: int | None) -> pd.DataFrame:
+    """A row a token, as `Run.tokens` has, of one layer and head or of the mean over all of them."""
+    chosen = {name: at for name, at in (("layer", layer), ("head", head)) if at is not None}
+    means = values.sel(chosen).mean([name for name in ("layer", "head") if name not in chosen])
+    series = means.transpose("response", "step").to_series().dropna()
+    return series.rename(values.name).rename_axis(["response_id", "step"]).reset_index()
+
+
+def _n_steps(run: Run) -> pd.Series:
+    return run.responses.set_index("response_id")["n_steps"]
