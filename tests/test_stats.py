@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats as sps
@@ -273,3 +273,86 @@ def test_a_verdict_shows_every_interval():
     assert (
         "with lengths held fixed 0.66 [0.58, 0.74], with token entropy and log-probability held fixed too 0.52" in text
     )
+
+
+# ---- parts of one response
+
+
+@settings(max_examples=8)
+@given(st.lists(st.floats(-5, 5).map(lambda x: round(x, 3)), min_size=15, max_size=60))
+def test_turning_paired_differences_round_mirrors_their_share(values):
+    one, other = pd.DataFrame({"x": values}), pd.DataFrame({"x": values}) * -1
+    there, back = (stats.compare_paired(table, ["x"]).loc["x"] for table in (one, other))
+    assert there["auroc"] == pytest.approx(1 - back["auroc"])
+    assert there["low"] == pytest.approx(1 - back["high"])
+    assert there["p"] == pytest.approx(back["p"])
+    assert there["low"] <= there["auroc"] <= there["high"]
+
+
+def test_the_share_of_positive_differences_counts_ties_half():
+    table = pd.DataFrame({"x": [1.0] * 6 + [0.0] * 4 + [-1.0] * 2})
+    row = stats.compare_paired(table, ["x"]).loc["x"]
+    assert row["auroc"] == pytest.approx(8 / 12)
+    assert row["mean"] == pytest.approx(4 / 12)
+    assert row["n"] == 12
+
+
+def test_too_few_pairs_are_not_compared():
+    row = stats.compare_paired(pd.DataFrame({"x": range(1, 10)}), ["x"]).loc["x"]
+    assert np.isnan(row["auroc"])
+    assert np.isnan(row["p"])
+
+
+def test_a_paired_difference_that_a_covariate_makes_is_gone_where_it_is_held_fixed():
+    rng = np.random.default_rng(0)
+    covariate = rng.normal(1.0, 1.0, 300)
+    table = pd.DataFrame(
+        {"z": covariate, "made": 2 * covariate + rng.normal(size=300), "own": rng.normal(size=300) + 1}
+    )
+    raw = stats.compare_paired(table, ["made", "own"])
+    held = stats.compare_paired_adjusted(table, ["made", "own"], ["z"])
+    assert raw.loc["made", "low"] > 0.7
+    assert held.loc["made", "low"] < 0.5 < held.loc["made", "high"]
+    assert held.loc["own", "low"] > 0.7
+    assert held.loc["own", "auroc"] == pytest.approx(sps.norm.cdf(1.0), abs=0.08)
+
+
+def paired_heads(shift: np.ndarray, n: int = 40, seed: int = 0) -> xr.DataArray:
+    """Differences of heads that go together, (response, layer, head), shifted by so many standard deviations."""
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=(n, 1, 1))
+    values = 0.8 * common + 0.6 * rng.normal(size=(n, *shift.shape)) + shift
+    return xr.DataArray(values, dims=("response", "layer", "head"), coords={"layer": [0, 1, 2], "head": range(5)})
+
+
+def test_the_head_that_differs_within_responses_is_found_and_others_are_not():
+    shift = np.zeros((3, 5))
+    shift[1, 3] = 2.0
+    found = stats.paired_head_map(paired_heads(shift))
+    assert float(found.p_max_t.sel(layer=1, head=3)) < 0.01
+    assert float(found.auroc.sel(layer=1, head=3)) > 0.9
+    assert int((found.p_max_t < 0.05).sum()) == 1
+
+
+def test_sign_flips_keep_the_error_rate_over_all_heads():
+    null = [stats.paired_head_map(paired_heads(np.zeros((3, 5)), 25, seed)) for seed in range(25)]
+    assert sum(bool((found.p_max_t < 0.05).any()) for found in null) <= 5  # 1.25 expected; more than 5: p < 0.002
+
+
+def test_adjusted_p_of_paired_heads_agrees_with_flips_made_by_hand():
+    differences = paired_heads(np.linspace(0, 0.8, 15).reshape(3, 5))
+    found = stats.paired_head_map(differences)
+    values = differences.to_numpy().reshape(40, -1)
+    signs = np.random.default_rng(1).choice([-1.0, 1.0], size=(4_000, 40, 1))
+    flipped = np.abs(sps.ttest_1samp(signs * values, 0.0, axis=1).statistic).max(axis=1)
+    observed = np.abs(sps.ttest_1samp(values, 0.0, axis=0).statistic)
+    by_hand = (flipped[:, None] >= observed).mean(axis=0)
+    np.testing.assert_allclose(found.p_max_t.to_numpy().ravel(), by_hand, atol=0.04)
+
+
+def test_a_head_with_a_missing_difference_is_missing_on_the_map():
+    differences = paired_heads(np.ones((3, 5)))
+    differences[0, 2, 2] = np.nan
+    found = stats.paired_head_map(differences)
+    assert np.isnan(float(found.auroc.sel(layer=2, head=2)))
+    assert int(found.p_max_t.isnull().sum()) == 1

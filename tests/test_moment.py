@@ -1,0 +1,199 @@
+"""The wrong moment against ordinary tokens: what place, class and response make cancels, what it makes stays."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attnent import moment
+
+LINE = ["Tom", " has", " ", "3", "+", "4", "=", "7", ".", "\n"]
+
+
+def run_of(n_lines: dict[str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Token and response tables of responses that repeat one line so many times and end."""
+    responses, tables = [], []
+    for name, n in n_lines.items():
+        texts = [*LINE * n, ""]
+        stops = np.cumsum([len(text) for text in texts])
+        about = {"response_id": name, "step": range(len(texts)), "token": texts}
+        tables.append(pd.DataFrame(about | {"char_start": stops - [len(text) for text in texts], "char_end": stops}))
+        responses.append({"response_id": name, "response": "".join(texts)})
+    responses = pd.DataFrame(responses)
+    return moment.placed(pd.concat(tables, ignore_index=True), responses), responses
+
+
+def right_and_wrong(n: int = 30) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Placed tokens of n wrong and n right responses of 3 to 5 lines, the span of a wrong line, the right ids."""
+    names = {f"{kind}-{number}": 3 + number % 3 for kind in ("wrong", "right") for number in range(n)}
+    tokens, _ = run_of(names)
+    spans = pd.DataFrame(
+        [
+            {"response_id": f"wrong-{number}", "line": 1 + number % 2, "start": 10 + 10 * (number % 2)}
+            for number in range(n)
+        ]
+    ).set_index("response_id")
+    return tokens, spans.assign(stop=spans["start"] + 10), [name for name in names if name.startswith("right")]
+
+
+def test_every_token_knows_its_line_and_its_class():
+    tokens, _ = run_of({"one": 3})
+    assert tokens["line"].tolist() == [0] * 10 + [1] * 10 + [2] * 11
+    assert set(tokens["n_lines"]) == {3}
+    classes = tokens["cell"].str.split().str[0].tolist()
+    assert classes[:10] == ["word", "word", "space", *["number", "operator"] * 2, "number", "mark", "space"]
+    assert classes[-1] == "end"
+
+
+def test_the_tenths_of_a_response_run_from_nought_to_nine():
+    tokens, _ = run_of({"one": 3})
+    tenths = tokens["cell"].str.split().str[1].astype(int)
+    assert tenths.is_monotonic_increasing
+    assert set(tenths) == set(range(10))
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1))
+def test_adjusted_values_of_right_tokens_have_mean_nought_in_every_cell(seed):
+    tokens, _, right = right_and_wrong(12)
+    values = pd.DataFrame({"x": np.random.default_rng(seed).normal(size=len(tokens))}, index=tokens.index)
+    usual = tokens["response_id"].isin(right)
+    means = moment.adjusted(tokens, values, right)[usual].groupby(tokens.loc[usual, "cell"]).mean()["x"]
+    np.testing.assert_allclose(means.dropna(), 0.0, atol=1e-12)
+    assert means.notna().any()
+
+
+def test_a_cell_with_few_right_tokens_says_nothing():
+    tokens, _, right = right_and_wrong(12)
+    values = pd.DataFrame({"x": 1.0}, index=tokens.index)
+    adjusted = moment.adjusted(tokens, values, right[:1])
+    assert adjusted["x"].isna().all()
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1))
+def test_what_sets_whole_responses_apart_cancels(seed):
+    tokens, spans, _ = right_and_wrong(12)
+    rng = np.random.default_rng(seed)
+    values = pd.DataFrame({"x": rng.normal(size=len(tokens))}, index=tokens.index)
+    level = pd.Series(rng.normal(size=24), index=tokens["response_id"].unique())
+    shifted = values.add(tokens["response_id"].map(level), axis=0)
+    for ordinary in ("rest", "before"):
+        pd.testing.assert_frame_equal(
+            moment.differences(tokens, values, spans, ordinary=ordinary),
+            moment.differences(tokens, shifted, spans, ordinary=ordinary),
+        )
+
+
+def test_what_place_and_class_make_is_taken_away():
+    tokens, spans, right = right_and_wrong()
+    by_cell = {cell: float(number) for number, cell in enumerate(sorted(set(tokens["cell"])))}
+    values = pd.DataFrame({"x": tokens["cell"].map(by_cell)})
+    assert (moment.differences(tokens, values, spans)["x"].abs() > 0.1).any()
+    left = moment.differences(tokens, moment.adjusted(tokens, values, right), spans)["x"]
+    np.testing.assert_allclose(left, 0.0, atol=1e-9)
+
+
+def test_what_the_moment_makes_stays():
+    tokens, spans, right = right_and_wrong()
+    values = pd.DataFrame({"x": moment.inside(tokens, spans).astype(float)})
+    left = moment.differences(tokens, moment.adjusted(tokens, values, right), spans)["x"]
+    np.testing.assert_allclose(left, 1.0)
+    assert len(left) == len(spans)
+
+
+def test_what_comes_after_the_moment_does_not_count_as_before():
+    tokens, spans, _ = right_and_wrong()
+    after = tokens["step"] >= tokens["response_id"].map(spans["stop"])
+    values = pd.DataFrame({"x": after.astype(float)})
+    assert (moment.differences(tokens, values, spans)["x"] < 0).all()
+    assert (moment.differences(tokens, values, spans, ordinary="before")["x"] == 0).all()
+
+
+def test_a_moment_at_the_very_beginning_has_nothing_before_it():
+    tokens, spans, _ = right_and_wrong()
+    at_start = spans.assign(start=0, stop=10)
+    assert moment.differences(tokens, pd.DataFrame({"x": tokens["step"]}), at_start, ordinary="before").empty
+
+
+def test_a_partner_is_a_right_response_with_as_many_lines_and_serves_once():
+    tokens, spans, right = right_and_wrong()
+    pairs = moment.partners(tokens, spans, right)
+    n_lines = tokens.groupby("response_id")["n_lines"].first()
+    assert len(pairs) == len(spans)
+    assert set(pairs.index) <= set(right)
+    assert pairs.index.is_unique
+    assert pairs["wrong"].is_unique
+    assert (n_lines.loc[pairs.index].to_numpy() == n_lines.loc[pairs["wrong"]].to_numpy()).all()
+    of_line = tokens[moment.inside(tokens, pairs)].groupby("response_id")["line"].agg(["min", "max"])
+    assert (of_line["min"] == pairs["line"].loc[of_line.index]).all()
+    assert (of_line["max"] == pairs["line"].loc[of_line.index]).all()
+    assert (pairs["shift"] == 0).all()  # all lines of these responses are as long
+
+
+def test_a_wrong_response_without_a_partner_is_left_out():
+    tokens, spans, right = right_and_wrong()
+    assert len(moment.partners(tokens, spans, right[:4])) == 4
+
+
+def test_each_head_gives_what_its_own_table_would_give():
+    tokens, spans, right = right_and_wrong()
+    ids = list(tokens["response_id"].unique())
+    rng = np.random.default_rng(0)
+    stack = xr.DataArray(
+        rng.normal(size=(len(ids), 2, 3, 51)),
+        dims=("response", "layer", "head", "step"),
+        coords={"response": ids, "layer": [0, 5], "head": range(3)},
+    )
+    got = moment.head_differences(tokens, stack, spans, right)
+    one = stack.sel(layer=5, head=2)
+    values = [float(one.sel(response=row.response_id, step=row.step)) for row in tokens.itertuples()]
+    table = pd.DataFrame({"x": values}, index=tokens.index)
+    want = moment.differences(tokens, moment.adjusted(tokens, table, right), spans)["x"]
+    np.testing.assert_allclose(got.sel(layer=5, head=2).to_series().loc[want.index], want)
+
+
+def lines_of(n: int, rng: np.random.Generator) -> tuple[pd.MultiIndex, pd.Series]:
+    names = [f"wrong-{number}" for number in range(n)]
+    index = pd.MultiIndex.from_product([names, range(4)], names=["response_id", "line"])
+    return index, pd.Series(rng.integers(0, 4, n), index=names)
+
+
+def test_the_line_of_highest_score_is_taken_and_a_missing_score_never():
+    index, wrong = lines_of(20, np.random.default_rng(0))
+    is_wrong = index.get_level_values(1) == wrong.loc[index.get_level_values(0)].to_numpy()
+    scores = pd.DataFrame({"good": is_wrong + 0.0, "missing": np.where(is_wrong, np.nan, 0.0)}, index=index)
+    hits = moment.top_1(scores, wrong)
+    assert hits["good"].all()
+    assert not hits["missing"].any()
+
+
+def test_shares_stand_beside_chance():
+    index, wrong = lines_of(20, np.random.default_rng(0))
+    hits = moment.top_1(pd.DataFrame({"first": -index.get_level_values(1)}, index=index), wrong)
+    table = moment.shares_found(hits, pd.Series(4, index=wrong.index))
+    assert table.loc["chance", "estimate"] == 0.25
+    assert table.loc["first", "estimate"] == (wrong == 0).mean()
+    assert table.loc["first", "low"] < table.loc["first", "estimate"] < table.loc["first", "high"]
+
+
+def test_a_probe_finds_a_signal_and_learns_nothing_from_noise():
+    rng = np.random.default_rng(1)
+    index, wrong = lines_of(200, rng)
+    is_wrong = pd.Series(index.get_level_values(1) == wrong.loc[index.get_level_values(0)].to_numpy(), index=index)
+    noise = pd.DataFrame(rng.normal(size=(len(index), 20)), index=index)
+    scores = pd.DataFrame({"noise": moment.probe(noise, is_wrong)})
+    scores["signal"] = moment.probe(noise.assign(signal=is_wrong + 0.1 * rng.normal(size=len(index))), is_wrong)
+    hits = moment.top_1(scores, wrong)
+    assert hits["signal"].mean() > 0.95
+    assert hits["noise"].mean() == pytest.approx(0.25, abs=0.1)
+
+
+def test_a_gain_is_the_difference_on_the_same_responses():
+    hits = pd.DataFrame({"a": [True] * 30 + [False] * 10, "b": [True] * 20 + [False] * 20})
+    gain = moment.gain(hits, "a", "b")
+    assert gain.estimate == 0.25
+    assert 0 < gain.low < 0.25 < gain.high < 0.5
+    assert np.isnan(moment.gain(hits[:5], "a", "b").estimate)
