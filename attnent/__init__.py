@@ -22,6 +22,8 @@ _HOMES = {
     "sinkless_entropy": "trace",
     "sinkless_varentropy": "trace",
     "lookback_ratio": "trace",
+    "Scrubber": "scrubber",
+    "ScrubberError": "scrubber",
 }
 _ROOMS = ("critic", "plots", "stats", "tasks", "trace")
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from attnent.prompts import PromptError
     from attnent.recording import record
     from attnent.runs import Run, RunError
+    from attnent.scrubber import Scrubber, ScrubberError
     from attnent.trace import (
         TraceError,
         effective_keys,
