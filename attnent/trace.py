@@ -232,6 +232,17 @@ def measure(trace: xr.Dataset, name: str) -> xr.DataArray:
     return function(trace)
 
 
+def head_means(trace: xr.Dataset, name: str) -> xr.DataArray:
+    """A measure averaged over heads, (layer, step). Raises TraceError for an unknown name."""
+    return measure(trace, name).mean("head").transpose("layer", "step")
+
+
+def step_means(trace: xr.Dataset, name: str) -> xr.DataArray:
+    """A measure averaged over heads and self-attention layers, (step,). Raises TraceError for an unknown name."""
+    values = measure(trace, name)
+    return values.sel(layer=values["layer_kind"] != "cross").mean(["layer", "head"])
+
+
 def _float64(trace: xr.Dataset, name: str) -> xr.Variable:
     return trace[name].variable.astype(np.float64)
 

@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from plotly.colors import hex_to_rgb
+from test_trace import filled
 
 from attnent import plots
-from attnent.trace import DERIVED, MEASURES
+from attnent.trace import DERIVED, MEASURES, TraceError, make_trace
 
 
 def curve_table(n_steps=7):
@@ -45,19 +47,104 @@ def test_groups_differ_in_dash_as_well_as_in_colour():
     assert lines["factual"].color != lines["creative"].color
 
 
-def test_maps_share_one_fixed_colour_scale_and_mark_the_heads_asked_for():
+def test_maps_share_one_fixed_colour_scale_and_mark_the_heads_asked_for_on_either_side_of_its_middle():
     values = xr.DataArray(
         np.linspace(0, 1, 15).reshape(3, 5), {"layer": [2, 5, 7], "head": range(5)}, ("layer", "head")
     )
-    marked = values > 0.9
+    marked = (values > 0.9) | (values < 0.1)
     figure = plots.head_maps(
         {"entropy": values}, title="t", colour_title="AUROC", limits=(0.0, 1.0), marked={"entropy": marked}
     )
-    heat, dots = figure.data
+    heat, above, below = figure.data
     np.testing.assert_array_equal(heat.z, values)
     assert list(heat.y) == [2, 5, 7]
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0.0, 1.0)
-    assert list(zip(dots.y, dots.x, strict=True)) == [(7, 3), (7, 4)]
+    assert list(zip(above.y, above.x, strict=True)) == [(7, 3), (7, 4)]
+    assert list(zip(below.y, below.x, strict=True)) == [(2, 0), (2, 1)]
+    assert above.marker.symbol != below.marker.symbol
+
+
+def test_a_missing_value_on_a_map_is_marked_as_missing():
+    values = xr.DataArray([[0.2, np.nan, 0.7]], {"layer": [4], "head": range(3)}, ("layer", "head"))
+    _, missing = plots.head_maps({"entropy": values}, title="t", colour_title="c").data
+    assert (list(missing.y), list(missing.x)) == ([4], [1])
+
+
+def test_the_lightness_of_every_map_rises_with_the_value():
+    values = xr.DataArray([[0.1, 0.9]], {"layer": [0], "head": [0, 1]}, ("layer", "head"))
+    of_heads = plots.head_maps({"a": values}, title="t", colour_title="c", limits=(0.0, 1.0)).layout.coloraxis
+    of_layers = plots.response(make_trace(**filled())).data[-1]
+    for scale in (of_heads.colorscale, of_layers.colorscale):
+        lightness = [np.dot((0.2126, 0.7152, 0.0722), hex_to_rgb(colour)) for _, colour in scale]
+        assert lightness == sorted(lightness)
+
+
+def test_a_group_keeps_its_line_where_others_are_hidden_or_missing():
+    both = curve_table().assign(group=lambda t: t["group"].astype(pd.CategoricalDtype(["factual", "creative"])))
+    only = both[both["group"] == "creative"]
+    lines = [
+        next(one.line for one in plots.curves({"entropy": table}, title="t").data if one.name == "creative")
+        for table in (both, only)
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_a_curve_hidden_by_its_legend_takes_its_band_and_its_count_along():
+    figure = plots.curves({"entropy": curve_table()}, title="t")
+    assert [one.legendgroup for one in figure.data].count("creative") == 3
+    assert all(one.legendgroup for one in figure.data)
+
+
+def test_more_groups_than_colours_still_differ():
+    tables = [curve_table().assign(group=lambda t, k=k: t["group"] + str(k)) for k in range(4)]
+    figure = plots.curves({"entropy": pd.concat(tables)}, title="t")
+    assert len({one.name for one in figure.data if one.name}) == 8
+
+
+HOSTILE = "<b>bold</b> &amp; <img src=x onerror=alert(1)>"
+
+
+def test_text_that_a_model_wrote_is_shown_and_not_taken_for_markup():
+    given = filled() | {"token": [HOSTILE] * 7}
+    figure = plots.response(make_trace(**given), title=HOSTILE)
+    curve = plots.curves({"entropy": curve_table().assign(group=HOSTILE)}, title=HOSTILE)
+    for text in (
+        figure.layout.title.text,
+        *figure.data[0].customdata,
+        *figure.layout.xaxis3.ticktext,
+        curve.layout.title.text,
+        *(one.name or "" for one in curve.data),
+        *(one.hovertemplate.removesuffix("<extra></extra>") for one in curve.data if one.hovertemplate),
+    ):
+        assert "<" not in text
+    assert "&lt;b&gt;bold&lt;/b&gt; &amp;amp;" in figure.layout.title.text
+
+
+def test_a_long_title_is_broken_into_lines_with_room_for_them():
+    short, long = (plots.lines({}, title=title, y_title="y").layout for title in ("short", "word " * 30))
+    assert long.title.text.count("<br>") == 1
+    assert long.margin.t > short.margin.t
+
+
+def test_a_long_response_labels_a_part_of_its_tokens_each_of_them_short():
+    many = 400
+    given = filled()
+    given["measures"] = {name: np.zeros((2, 3, many)) for name in MEASURES}
+    given["steps"] = {name: np.resize(values, (many, *values.shape[1:])) for name, values in given["steps"].items()}
+    trace = make_trace(**given | {"n_keys": np.full((2, many), 9), "token": ["antidisestablishmentarianism"] * many})
+    labels = plots.response(trace).layout.xaxis3.ticktext
+    assert 40 <= len(labels) <= 80
+    assert max(map(len, labels)) <= 14
+
+
+def test_a_figure_of_an_unknown_measure_names_those_there_are():
+    with pytest.raises(TraceError, match="no measure 'entropi'; choose one of entropy"):
+        plots.response(make_trace(**filled()), ["entropi"])
+
+
+def test_effects_say_how_many_responses_were_compared():
+    table = pd.DataFrame({"auroc": [0.6], "low": [0.5], "high": [0.7], "n_a": [94], "n_b": [100]}, index=["entropy"])
+    assert plots.effects({"raw": table}, title="t", a="x", b="y").data[0].name == "raw (n = 94 + 100)"
 
 
 def test_effects_show_each_interval():
