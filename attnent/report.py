@@ -10,7 +10,7 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,13 @@ from nbformat import NotebookNode
 from plotly.offline import get_plotlyjs
 from pygments.formatters.html import HtmlFormatter
 
+from attnent import scrubber
 from attnent.stats import Interval
 
 FIGURE = "application/vnd.plotly.v1+json"
 ANSWER = "application/vnd.attnent.answer+json"
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_FIGURE_HERE, _SCRUBBER_HERE = '<div class="figure">', '<div class="attnent-scrubber">'
 _NOTHING_FOUND = {"answer": "", "n": None, "accuracy": None, "effect": None, "effect_name": ""}
 _STYLE = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 _SCRIPT = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
@@ -36,7 +39,7 @@ _BLOCKS = ("ul", "ol", "li", "blockquote", "dl", "dt", "dd")
 _ATTRIBUTES = {"*": ["class"], "a": ["href", "title"], "th": ["colspan", "rowspan"], "td": ["colspan", "rowspan"]}
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-{nonce}' blob:; \
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-{nonce}'; \
 style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 <title>{title}</title><style>{style}</style></head>
@@ -104,10 +107,10 @@ def _prose(node: NotebookNode) -> list[str]:
 def write_report(notebook: Path, page: Path) -> None:
     """The executed notebook as one HTML file, figures alive, code behind a switch, nothing fetched."""
     node = nbformat.read(notebook, as_version=4)
-    places = _Places()
+    places, scrubbers = _Places(), scrubber.saved_elements(node)
     for output in (output for cell in node.cells for output in cell.get("outputs", [])):
         if "data" in output:
-            output["data"] = _shown(output["data"], places.of)
+            output["data"] = _shown(output["data"], scrubbers, places.of)
     exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True, sanitize_html=True)
     exporter.register_filter("clean_html", _clean)
     body, _ = exporter.from_notebook_node(node)
@@ -132,8 +135,11 @@ class _Places:
         return re.sub(rf"{self._secret}-(\d+)-", lambda mark: self._filling[int(mark[1])], cleaned)
 
 
-def _shown(data: dict[str, Any], place: Callable[[str], str]) -> dict[str, Any]:
-    """What a page shows of one output: a figure, tables, the answer, else its plainest text."""
+def _shown(data: dict[str, Any], scrubbers: Mapping[str, str], place: Callable[[str], str]) -> dict[str, Any]:
+    """What a page shows of one output: a Scrubber, a figure, tables, the answer, else its plainest text."""
+    model_id = data.get(_WIDGET, {}).get("model_id")
+    if model_id in scrubbers:
+        return {"text/html": place(scrubbers[model_id])}
     if FIGURE in data:
         figure = {name: data[FIGURE][name] for name in ("data", "layout")}
         return {
@@ -160,13 +166,14 @@ def _json(value: Any) -> str:
 
 def _page(title: str, body: str, *, style: str = "") -> str:
     nonce = secrets.token_urlsafe(16)
-    scripts = [get_plotlyjs()] if '<div class="figure">' in body else []
+    plotly = get_plotlyjs() if _FIGURE_HERE in body else ""
     return _PAGE.format(
         nonce=nonce,
         title=html.escape(title),
         style=_STYLE + style,
         body=body,
-        scripts="".join(f'<script nonce="{nonce}">{script}</script>\n' for script in [*scripts, _SCRIPT]),
+        scripts=scrubber.page_scripts(nonce=nonce) * (_SCRUBBER_HERE in body)
+        + "".join(f'<script nonce="{nonce}">{script}</script>\n' for script in (plotly, _SCRIPT) if script),
     )
 
 
