@@ -6,7 +6,7 @@ in the response and the class of the token explain is taken away first, by what 
 right responses. Tables in, tables out; nothing here knows how a moment was found.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,7 +21,22 @@ from sklearn.preprocessing import StandardScaler
 from statsmodels.stats.proportion import proportion_confint
 
 from attnent.critic import split_steps
-from attnent.stats import CONFIDENCE, FEWEST, N_RESAMPLES, NO_INTERVAL, Interval
+from attnent.stats import (
+    CONFIDENCE,
+    FEWEST,
+    N_RESAMPLES,
+    NO_INTERVAL,
+    Interval,
+    as_sentences,
+    compare,
+    compare_adjusted,
+    compare_paired,
+    holm_among,
+    in_words,
+    interval_of,
+    left_over,
+    nothing_compared,
+)
 
 TENTHS = 10
 FEWEST_IN_CELL = 20  # reference tokens a cell must have to say what is usual there
@@ -34,12 +49,12 @@ N_FOLDS = 5
 def placed(tokens: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
     """The token table of a Run with the place of every token: `line`, `n_lines` and `cell`.
 
-    A line is a step of the solution, counted from 0 as the critic counts. A cell is a class of tokens (number,
-    operator, word, mark, space, end) in one tenth of the response.
+    A line is a step of the solution, counted from 0 as the critic counts; -1 is what stands between lines. A cell is a
+    class of tokens (number, operator, word, mark, space, end) in one tenth of the response.
     """
     spans = responses.set_index("response_id")["response"].map(split_steps)
     by_response = tokens.groupby("response_id", sort=False)
-    lines = [_lines(rows["char_start"].to_numpy(), spans[name]) for name, rows in by_response]
+    lines = [_lines(rows, spans[name]) for name, rows in by_response]
     tenth = tokens["step"] * TENTHS // (by_response["step"].transform("max") + 1)
     return tokens.assign(
         line=np.concatenate(lines),
@@ -48,10 +63,11 @@ def placed(tokens: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _lines(char_start: Int[np.ndarray, " step"], spans: Sequence[tuple[int, int]]) -> Int[np.ndarray, " step"]:
-    """The line that each token begins in; what stands between two lines belongs to the first of them."""
-    starts = [start for start, _ in spans]
-    return np.maximum(np.searchsorted(starts, char_start, side="right") - 1, 0)
+def _lines(tokens: pd.DataFrame, spans: Sequence[tuple[int, int]]) -> Int[np.ndarray, " step"]:
+    """The line that each token of one response writes, the first of two; -1 for what stands between lines."""
+    starts, stops = np.array([*spans, (np.inf, np.inf)]).T
+    line = np.searchsorted(stops, tokens["char_start"], side="right")
+    return np.where(tokens["char_end"] > starts[line], line, -1)
 
 
 def _token_classes(tokens: pd.DataFrame) -> pd.Series:
@@ -72,12 +88,28 @@ def inside(tokens: pd.DataFrame, spans: pd.DataFrame) -> pd.Series:
     return (tokens["step"] >= start) & (tokens["step"] < stop)
 
 
-def partners(tokens: pd.DataFrame, spans: pd.DataFrame, right: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
-    """The same line in a right response with as many lines, for each wrong one: what place alone would make.
+def spans_of(errors: pd.DataFrame) -> pd.DataFrame:
+    """The wrong lines that one critic found, indexed by response_id: line, start, stop, and the critic's kind.
 
-    `spans` is indexed by the wrong response_id: line, start, stop. A right response is used once at most; a wrong one
-    that finds none is left out. Indexed by the right response_id: line, start, stop, wrong, and shift, how many steps
-    later its line starts.
+    `errors` are its labels (see `attnent.critic`). `quote_start` and `quote_stop` are the span of its quote.
+    """
+    found = errors[errors["outcome"] == "found"].set_index("response_id")
+    columns = {
+        "step": "line",
+        "step_start": "start",
+        "step_stop": "stop",
+        "token_start": "quote_start",
+        "token_stop": "quote_stop",
+    }
+    return found.rename(columns=columns)[[*columns.values()]].astype(int).join(found["kind"])
+
+
+def partners(tokens: pd.DataFrame, spans: pd.DataFrame, right: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
+    """The same place in a right response with as many lines, for each wrong one: what place alone would make.
+
+    `spans` is indexed by the wrong response_id: line, start, stop. The partner of a whole line is the whole line; of
+    any other span, that which stands as far from the start of the line. A right response is used once at most; a wrong
+    one that finds none is left out. Indexed by the right response_id: line, start, stop, and wrong, its partner.
     """
     rng = np.random.default_rng(seed)
     n_lines = tokens.groupby("response_id", sort=False)["n_lines"].first()
@@ -91,9 +123,20 @@ def partners(tokens: pd.DataFrame, spans: pd.DataFrame, right: Sequence[str], *,
     pairs = pd.DataFrame(found, columns=["response_id", "wrong", "line"])
     steps = tokens.groupby(["response_id", "line"])["step"]
     edges = pd.DataFrame({"start": steps.min(), "stop": steps.max() + 1})
-    of_wrong = pairs.join(edges, on=["wrong", "line"])["start"]
-    pairs = pairs.join(edges, on=["response_id", "line"])
-    return pairs.assign(shift=pairs["start"] - of_wrong).set_index("response_id")
+    line_of_wrong, line_of_right = (
+        edges.reindex(pd.MultiIndex.from_frame(pairs[[who, "line"]])) for who in ("wrong", "response_id")
+    )
+    span = spans.loc[pairs["wrong"], ["start", "stop"]].to_numpy()
+    whole = (span == line_of_wrong.to_numpy()).all(axis=1, keepdims=True)
+    shifted = span + (line_of_right["start"].to_numpy() - line_of_wrong["start"].to_numpy())[:, None]
+    pairs[["start", "stop"]] = np.where(whole, line_of_right.to_numpy(), shifted)
+    return pairs.set_index("response_id")
+
+
+def aligned(tokens: pd.DataFrame, start: pd.Series) -> pd.DataFrame:
+    """The tokens of the responses in `start` (by response_id), with `step` counted from there: -1 is just before."""
+    first = tokens["response_id"].map(start)
+    return tokens.assign(step=tokens["step"] - first)[first.notna()]
 
 
 # ---- one difference a response
@@ -127,6 +170,60 @@ def differences(
     return (of_moment - of_others).dropna(how="all")
 
 
+WRONG, RIGHT = "the wrong moment", "the same place of right"
+
+
+def controlled(
+    tokens: pd.DataFrame,
+    measures: Sequence[str],
+    spans: pd.DataFrame,
+    right: Sequence[str],
+    *,
+    ordinary: Literal["rest", "before"] = "rest",
+    baselines: Sequence[str] = ("token_entropy", "logprob"),
+    seed: int = 0,
+) -> dict[str, pd.DataFrame]:
+    """Moment less ordinary tokens under ever more control, as tables of `stats.compare_paired` and `stats.compare`.
+
+    As it is; with place and class taken away (`adjusted`); these differences against those at the same place of right
+    responses (`partners`); and the last with the differences of the token baselines held fixed too.
+    """
+    rows = [*measures, *baselines]
+    pairs = partners(tokens, spans, right, seed=seed)
+    values = adjusted(tokens, tokens[rows], right)
+    matched = differences(tokens, values, spans, ordinary=ordinary)
+    of_right = differences(tokens, values, pairs, ordinary=ordinary)
+    both = pd.concat([matched[matched.index.isin(pairs["wrong"])], of_right])
+    groups = pd.Series(np.where(both.index.isin(pairs.index), RIGHT, WRONG), index=both.index)
+    return {
+        f"less the {ordinary} of the response": compare_paired(
+            differences(tokens, tokens[rows], spans, ordinary=ordinary), rows
+        ),
+        "... matched on place and token class": compare_paired(matched, rows),
+        "... against the same place of right solutions": compare(both, rows, groups, WRONG, RIGHT),
+        "... and token baselines held fixed": compare_adjusted(both, measures, groups, WRONG, RIGHT, baselines),
+    }
+
+
+def verdict(ways: Mapping[str, pd.DataFrame], primary: Mapping[str, str]) -> str:
+    """What `controlled` found for the primary measures (column: name), in words, and what is left under all controls.
+
+    A measure is left where it differs from the same place of right responses (Holm over the primary measures) and its
+    interval lies on the same side of 0.5 there and with the token baselines held fixed.
+    """
+    _, matched, against_right, increment = ways.values()
+    rows = holm_among(against_right, list(primary))
+    if rows["auroc"].isna().all():
+        return nothing_compared(rows, primary, WRONG, RIGHT)
+    sentences = [
+        f"{in_words(rows.loc[key], name, WRONG, RIGHT)}; with token entropy and log-probability held fixed "
+        f"{interval_of(increment, key)}; within responses, matched on place and token class, it is above the rest in a "
+        f"share of {interval_of(matched, key)}"
+        for key, name in primary.items()
+    ]
+    return f"{as_sentences(sentences)} {left_over([rows, increment], primary)}"
+
+
 # ---- head by head
 
 
@@ -153,7 +250,8 @@ def head_differences(
 
 def line_means(tokens: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     """Mean of `values` over the tokens of every line, indexed by response_id and line."""
-    return values.groupby([tokens["response_id"], tokens["line"]], sort=False).mean()
+    written = tokens["line"] >= 0
+    return values[written].groupby([tokens["response_id"], tokens["line"]], sort=False).mean()
 
 
 def probe(features: pd.DataFrame, is_moment: pd.Series) -> pd.Series:

@@ -394,38 +394,57 @@ def verdict(ways: Mapping[str, pd.DataFrame], primary: Mapping[str, str], a: str
     the same side there, with the lengths held fixed, and with the token baselines held fixed too.
     """
     _, windowed, fixed, increment = ways.values()
-    rows = windowed.loc[list(primary)]
-    rows = rows.assign(p_holm=_holm(rows["p"]))
+    rows = holm_among(windowed, list(primary))
     if rows["auroc"].isna().all():
-        return "Nothing could be compared: " + "; ".join(in_words(rows.loc[key], primary[key], a, b) for key in primary)
+        return nothing_compared(rows, primary, a, b)
     sentences = [
-        f"{in_words(rows.loc[key], name, a, b)}; with lengths held fixed {_interval(fixed, key)}, "
-        f"with token entropy and log-probability held fixed too {_interval(increment, key)}"
+        f"{in_words(rows.loc[key], name, a, b)}; with lengths held fixed {interval_of(fixed, key)}, "
+        f"with token entropy and log-probability held fixed too {interval_of(increment, key)}"
         for key, name in primary.items()
     ]
+    return f"{as_sentences(sentences)} {left_over([rows, fixed, increment], primary)}"
+
+
+def holm_among(table: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
+    """The rows of these measures alone, their p-values adjusted over no others (Holm 1979)."""
+    rows = table.loc[list(measures)]
+    return rows.assign(p_holm=_holm(rows["p"]))
+
+
+def nothing_compared(rows: pd.DataFrame, primary: Mapping[str, str], a: str, b: str) -> str:
+    """The sentence that stands for a verdict where the groups are too small."""
+    return "Nothing could be compared: " + "; ".join(in_words(rows.loc[key], primary[key], a, b) for key in primary)
+
+
+def as_sentences(texts: Sequence[str]) -> str:
+    """Texts as sentences, each with a capital and a full stop."""
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in texts)
+
+
+def left_over(tables: Sequence[pd.DataFrame], primary: Mapping[str, str]) -> str:
+    """Which primary measures differ in the first table and lie on the same side of 0.5 in all of them, in words."""
     left = [
         name
         for key, name in primary.items()
-        if rows.loc[key, "p_holm"] < 1 - CONFIDENCE
-        and {_side(table.loc[key]) for table in (windowed, fixed, increment)} in ({1}, {-1})
+        if tables[0].loc[key, "p_holm"] < 1 - CONFIDENCE and {_side(table.loc[key]) for table in tables} in ({1}, {-1})
     ]
-    remains = f"Left under all controls: {' and '.join(left) or 'nothing'}."
-    return ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) + f". {remains}"
+    return f"Left under all controls: {' and '.join(left) or 'nothing'}."
 
 
 def main_effect(ways: Mapping[str, pd.DataFrame], measure: str) -> Interval:
     """AUROC of a measure in the matched window, as `controlled` found it."""
     _, windowed, *_ = ways.values()
-    return _interval(windowed, measure)
+    return interval_of(windowed, measure)
 
 
 def alone(ways: Mapping[str, pd.DataFrame], controls: Mapping[str, str]) -> str:
     """What each control (row: name) tells by itself over all steps, in words."""
     whole = next(iter(ways.values()))
-    return ", ".join(f"{name} {_interval(whole, key)}" for key, name in controls.items())
+    return ", ".join(f"{name} {interval_of(whole, key)}" for key, name in controls.items())
 
 
-def _interval(table: pd.DataFrame, key: str) -> Interval:
+def interval_of(table: pd.DataFrame, key: str) -> Interval:
+    """The estimate of one row with its interval."""
     return Interval(*table.loc[key, ["auroc", "low", "high"]])
 
 

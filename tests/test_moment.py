@@ -35,12 +35,12 @@ def right_and_wrong(n: int = 30) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]
             for number in range(n)
         ]
     ).set_index("response_id")
-    return tokens, spans.assign(stop=spans["start"] + 10), [name for name in names if name.startswith("right")]
+    return tokens, spans.assign(stop=spans["start"] + 9), [name for name in names if name.startswith("right")]
 
 
 def test_every_token_knows_its_line_and_its_class():
     tokens, _ = run_of({"one": 3})
-    assert tokens["line"].tolist() == [0] * 10 + [1] * 10 + [2] * 11
+    assert tokens["line"].tolist() == [*[0] * 9, -1, *[1] * 9, -1, *[2] * 9, -1, -1]
     assert set(tokens["n_lines"]) == {3}
     classes = tokens["cell"].str.split().str[0].tolist()
     assert classes[:10] == ["word", "word", "space", *["number", "operator"] * 2, "number", "mark", "space"]
@@ -114,7 +114,7 @@ def test_what_comes_after_the_moment_does_not_count_as_before():
 
 def test_a_moment_at_the_very_beginning_has_nothing_before_it():
     tokens, spans, _ = right_and_wrong()
-    at_start = spans.assign(start=0, stop=10)
+    at_start = spans.assign(start=0, stop=9)
     assert moment.differences(tokens, pd.DataFrame({"x": tokens["step"]}), at_start, ordinary="before").empty
 
 
@@ -130,7 +130,16 @@ def test_a_partner_is_a_right_response_with_as_many_lines_and_serves_once():
     of_line = tokens[moment.inside(tokens, pairs)].groupby("response_id")["line"].agg(["min", "max"])
     assert (of_line["min"] == pairs["line"].loc[of_line.index]).all()
     assert (of_line["max"] == pairs["line"].loc[of_line.index]).all()
-    assert (pairs["shift"] == 0).all()  # all lines of these responses are as long
+
+
+def test_a_part_of_a_line_is_compared_with_what_stands_as_far_from_the_start_of_the_line():
+    tokens, spans, right = right_and_wrong()
+    later = tokens["response_id"].isin(right)  # right responses have a blank line before everything
+    tokens.loc[later, "step"] += 1
+    quotes = spans.assign(start=spans["start"] + 3, stop=spans["start"] + 8)
+    pairs = moment.partners(tokens, quotes, right)
+    np.testing.assert_array_equal(pairs["start"], quotes.loc[pairs["wrong"], "start"] + 1)
+    np.testing.assert_array_equal(pairs["stop"], quotes.loc[pairs["wrong"], "stop"] + 1)
 
 
 def test_a_wrong_response_without_a_partner_is_left_out():
@@ -197,3 +206,62 @@ def test_a_gain_is_the_difference_on_the_same_responses():
     assert gain.estimate == 0.25
     assert 0 < gain.low < 0.25 < gain.high < 0.5
     assert np.isnan(moment.gain(hits[:5], "a", "b").estimate)
+
+
+def findings(shift: float, seed: int = 0) -> tuple[dict[str, pd.DataFrame], str]:
+    """What `controlled` and `verdict` say of noise to which the moment adds `shift`."""
+    tokens, spans, right = right_and_wrong(60)
+    rng = np.random.default_rng(seed)
+    wrong = moment.inside(tokens, spans)
+    for name in ("x", "token_entropy", "logprob"):
+        tokens[name] = rng.normal(size=len(tokens)) + tokens["line"] + (shift * wrong if name == "x" else 0.0)
+    ways = moment.controlled(tokens, ["x"], spans, right)
+    return ways, moment.verdict(ways, {"x": "the measure"})
+
+
+def test_an_effect_of_the_moment_is_found_under_all_controls():
+    ways, verdict = findings(shift=1.0)
+    for table in list(ways.values())[1:]:
+        assert table.loc["x", "low"] > 0.6
+    assert verdict.endswith("Left under all controls: the measure.")
+
+
+def test_a_null_is_called_one():
+    ways, verdict = findings(shift=0.0)
+    assert list(ways.values())[2].loc["x", "p_holm"] > 0.05
+    assert "does not tell" in verdict
+    assert verdict.endswith("Left under all controls: nothing.")
+
+
+def test_too_few_moments_are_not_compared():
+    tokens, spans, right = right_and_wrong(6)
+    tokens[["x", "token_entropy", "logprob"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
+    verdict = moment.verdict(moment.controlled(tokens, ["x"], spans, right), {"x": "the measure"})
+    assert verdict.startswith("Nothing could be compared")
+
+
+def test_aligned_steps_count_from_the_moment():
+    tokens, spans, _ = right_and_wrong(6)
+    table = moment.aligned(tokens, spans["start"])
+    assert set(table["response_id"]) == set(spans.index)
+    assert (table.loc[table["step"] == 0, "token"] == "Tom").all()
+    assert (table.loc[table["step"] == -1, "token"] == "\n").all()
+
+
+def test_spans_are_read_from_what_a_critic_found():
+    errors = pd.DataFrame(
+        {
+            "response_id": ["a", "b"],
+            "outcome": ["found", "none found"],
+            "kind": ["slip", None],
+            "step": [2, np.nan],
+            "step_start": [20, np.nan],
+            "step_stop": [30, np.nan],
+            "token_start": [23, np.nan],
+            "token_stop": [28, np.nan],
+        }
+    )
+    assert moment.spans_of(errors).loc["a"].to_dict() == {
+        "line": 2, "start": 20, "stop": 30, "quote_start": 23, "quote_stop": 28, "kind": "slip"
+    }  # fmt: skip
+    assert list(moment.spans_of(errors).index) == ["a"]
