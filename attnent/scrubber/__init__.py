@@ -111,7 +111,7 @@ class Scrubber(anywidget.AnyWidget):
         return {name: getattr(self, name) for name in _STATE}
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         n = len(self._responses)
         text = f"Scrubber of {n} response{'s' * (n != 1)}; open the notebook where widgets can be shown"
         return data | {"text/plain": text, "text/html": self._coloured_text}, metadata
@@ -256,7 +256,7 @@ class _Packed(NamedTuple):
 
 
 class Levels(NamedTuple):
-    """Numbers of single heads, rounded: `code` (step, layer, head) uint8, 255 where missing; `low`, `high` (layer, head)."""
+    """Rounded numbers of heads: `code` (step, layer, head) uint8, 255 where missing; `low` and `high` (layer, head)."""
 
     code: np.ndarray
     low: np.ndarray
@@ -276,7 +276,7 @@ def to_levels(values: np.ndarray) -> Levels:
 
 
 def from_levels(levels: Levels) -> np.ndarray:
-    """The (layer, head, step) numbers that the browser shows, wrong by at most (high - low) / 508; NaN where missing."""
+    """The (layer, head, step) numbers that the browser shows, off by at most (high - low) / 508; NaN where missing."""
     code = levels.code.transpose(1, 2, 0)
     values = levels.low[..., None] + code * ((levels.high - levels.low)[..., None] / (LEVELS - 1))
     return np.where(code == _MISSING, np.nan, values)

@@ -26,6 +26,8 @@ function format(value, error = 0) {
   return value === 0 ? "0" : value.toPrecision(3).replace(/^(-?)0\.000.*/, () => value.toExponential(1));
 }
 
+const formatEnd = (limits, end) => format(limits[0] + (limits[1] - limits[0]) * end, (limits[1] - limits[0]) / 1000);
+
 const probability = (value) => (value < 0.001 ? "< 0.001" : value.toFixed(3));
 
 function ends(...series) {
@@ -118,20 +120,20 @@ class Panel {
   constructor(scrubber) {
     this.scrubber = scrubber;
     this.title = h("div", { class: "title" });
-    this.prompt = h("details", { class: "prompt" });
+    this.prompt = h("details", { class: "asked" });
     this.legend = h("div", { class: "legend" });
     this.text = h("div", { class: "text", dir: "auto", role: "group", "aria-label": "response, coloured by token" });
     this.errors = h("div", { class: "errors" });
     this.key = h("div", { class: "key" });
     this.curve = s("svg", { class: "curve", role: "img" });
-    this.cursor = s("line", { class: "cursor" });
+    this.cursor = h("div", { class: "cursor" });
     this.reading = h("div", { class: "reading" });
     this.map = new HeadMap(this);
     this.masses = new Masses();
     this.candidates = new Candidates(scrubber.data.texts);
     const beside = h("div", { class: "beside" }, this.reading, this.masses.node, this.candidates.node);
     this.node = h("section", { class: "panel" }, this.title, this.prompt, this.legend, this.text, this.errors, this.key,
-      this.curve, h("div", { class: "below" }, this.map.node, beside));
+      h("div", { class: "plot" }, this.curve, this.cursor), h("div", { class: "below" }, this.map.node, beside));
     this.scrub(this.text, (event) => event.target.closest?.("[data-step]")?.dataset.step);
     this.scrub(this.curve, (event) => this.stepAt(event));
   }
@@ -226,9 +228,9 @@ class Panel {
       span.classList.toggle("missing", index < 0);
     });
     const name = `${about.title}${about.unit ? ` (${about.unit})` : ""}`;
-    this.legend.replaceChildren(h("span", {}, `${name}, ${this.whose()}`), ...(limits
-      ? [h("span", { class: "end" }, format(limits[0])), h("span", { class: "ramp", style: `background: ${palette.gradient}` }), h("span", {}, format(limits[1]))]
-      : [h("span", { class: "end faint" }, "missing everywhere")]));
+    const ramp = h("span", { class: "ramp", style: `background: ${palette.gradient}` });
+    this.legend.replaceChildren(h("span", {}, `${name}, ${this.whose()}`),
+      h("span", { class: "scale" }, ...(limits ? [formatEnd(limits, 0), ramp, formatEnd(limits, 1)] : ["missing everywhere"])));
     this.curveLimits = curveLimits;
     this.overlayLimits = overlayLimits;
     this.drawCurve();
@@ -276,13 +278,13 @@ class Panel {
     this.curve.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.curve.setAttribute("height", height);
     this.curve.setAttribute("aria-label", `curve over tokens: ${keys.map((one) => one.textContent).join("; ")}`);
-    this.curve.replaceChildren(...parts, this.cursor);
-    fill(this.cursor, { y1: frame.top, y2: frame.bottom }, []);
+    this.curve.replaceChildren(...parts);
+    Object.assign(this.cursor.style, { top: `${frame.top}px`, height: `${frame.bottom - frame.top}px` });
     if (this.step >= 0) this.moveCursor();
   }
 
   moveCursor() {
-    this.cursor.setAttribute("transform", `translate(${this.x(this.step)} 0)`);
+    this.cursor.style.transform = `translateX(${this.x(this.step) - 0.5}px)`;
   }
 
   stepAt(event) {
@@ -380,7 +382,7 @@ class HeadMap {
   layout() {
     const { layers, n_heads } = this.response, { palette, mapped } = this.panel.scrubber;
     const room = Math.max(160, this.node.clientWidth) - 118;
-    const size = (this.size = Math.max(2, Math.min(30, Math.floor(room / n_heads), Math.floor(330 / layers.length))));
+    const size = (this.size = Math.max(2, Math.min(30, Math.floor(room / n_heads), Math.floor(380 / layers.length))));
     const left = 44, top = 6, width = size * n_heads, height = size * layers.length, right = left + width, bottom = top + height;
     this.place = { left, top };
     const ratio = (this.ratio = window.devicePixelRatio || 1);
@@ -395,9 +397,9 @@ class HeadMap {
     const limits = mapped.map_limits, barHeight = Math.max(60, height), slices = 64;
     if (limits) {
       for (let slice = 0; slice < slices; slice++) parts.push(s("rect", { x: right + 14, y: top + (barHeight * slice) / slices, width: 11, height: barHeight / slices + 0.5, fill: palette.css[255 - Math.round((255 * (slice + 0.5)) / slices)] }));
-      label(right + 30, top + 9, `≥ ${format(limits[1])}`, "start");
-      label(right + 30, top + barHeight / 2 + 4, format((limits[0] + limits[1]) / 2), "start");
-      label(right + 30, top + barHeight, `≤ ${format(limits[0])}`, "start");
+      label(right + 30, top + 9, `≥ ${formatEnd(limits, 1)}`, "start");
+      label(right + 30, top + barHeight / 2 + 4, formatEnd(limits, 0.5), "start");
+      label(right + 30, top + barHeight, `≤ ${formatEnd(limits, 0)}`, "start");
     }
     fill(this.axes, { width: right + 84, height: top + Math.max(barHeight, height) + 34 }, []);
     this.axes.replaceChildren(...parts, this.square, this.pointer);
@@ -490,8 +492,8 @@ function hatch(context) {
 class Masses {
   constructor() {
     this.name = h("div", { class: "heading" });
-    this.bars = MASSES.map((name) => h("span", { class: name }));
-    this.labels = MASSES.map((name) => h("span", { class: `mass ${name}` }));
+    this.bars = MASSES.map((name) => h("span", { class: `on-${name}` }));
+    this.labels = MASSES.map((name) => h("span", { class: `mass on-${name}` }));
     this.bar = h("div", { class: "masses", role: "img" }, ...this.bars);
     this.node = h("div", {}, this.name, this.bar, h("div", { class: "mass-labels" }, ...this.labels));
   }
@@ -667,7 +669,6 @@ class Scrubber {
     while (this.panels.length < ids.length) this.panels.push(new Panel(this));
     this.panels.length = ids.length;
     this.row.replaceChildren(...this.panels.map(({ node }) => node));
-    this.root.classList.toggle("pair", ids.length > 1);
     ids.forEach((id, place) => this.panels[place].show(this.byId.get(id)));
     this.slider.max = Math.max(0, this.panels[0].response.n - 1);
   }
