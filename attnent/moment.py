@@ -234,9 +234,7 @@ def head_differences(
 
     Place and class are taken away as in `adjusted`.
     """
-    by_step = values.transpose("response", "step", "layer", "head").to_numpy()
-    row = pd.Index(values["response"].to_numpy()).get_indexer(tokens["response_id"])
-    of_tokens = pd.DataFrame(by_step[row, tokens["step"].to_numpy()].reshape(len(tokens), -1), index=tokens.index)
+    of_tokens = _heads_by_token(tokens, values)
     found = differences(tokens, adjusted(tokens, of_tokens, right), spans)
     return xr.DataArray(
         found.to_numpy().reshape(-1, values.sizes["layer"], values.sizes["head"]),
@@ -245,29 +243,64 @@ def head_differences(
     )
 
 
+def _heads_by_token(tokens: pd.DataFrame, values: xr.DataArray) -> pd.DataFrame:
+    """A stacked measure, (response, layer, head, step), as a table: a row a token and a column a head."""
+    by_step = values.transpose("response", "step", "layer", "head").to_numpy()
+    row = pd.Index(values["response"].to_numpy()).get_indexer(tokens["response_id"])
+    return pd.DataFrame(by_step[row, tokens["step"].to_numpy()].reshape(len(tokens), -1), index=tokens.index)
+
+
 # ---- finding the moment
 
 
-def line_means(tokens: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
-    """Mean of `values` over the tokens of every line, indexed by response_id and line."""
-    written = tokens["line"] >= 0
-    return values[written].groupby([tokens["response_id"], tokens["line"]], sort=False).mean()
+def line_scores(
+    tokens: pd.DataFrame,
+    spans: pd.DataFrame,
+    right: Sequence[str],
+    measures: Sequence[str],
+    stacks: Sequence[xr.DataArray] = (),
+) -> pd.DataFrame:
+    """How much each line of the wrong responses looks like the moment, in a column for each way of looking.
 
-
-def probe(features: pd.DataFrame, is_moment: pd.Series) -> pd.Series:
-    """How much each line looks like a moment to a logistic regression that never saw its response (5 folds).
-
-    Rows are lines, indexed by response_id and line; what is missing counts as usual (0). Log-odds.
+    Rows are lines, indexed by response_id and line. Ways: its place; its mean of one measure, place and class taken
+    away (`adjusted`); and probes, which learn from the other responses: place alone, with token entropy and
+    log-probability, with all `measures`, with every head of `stacks`, (response, layer, head, step), and with all.
     """
+    wrong = tokens["response_id"].isin(spans.index)
+
+    def line_means(values: pd.DataFrame) -> pd.DataFrame:
+        written = wrong & (tokens["line"] >= 0)
+        keys = [tokens.loc[written, name] for name in ("response_id", "line")]
+        return adjusted(tokens, values, right)[written].groupby(keys, sort=False).mean().fillna(0.0)
+
+    logits, attention = line_means(tokens[["token_entropy", "logprob"]]), line_means(tokens[[*measures]])
+    heads = [line_means(_heads_by_token(tokens, values)).add_prefix(f"{values.name} ") for values in stacks]
+    response, line = (pd.Series(logits.index.get_level_values(level), logits.index) for level in (0, 1))
+    from_end = response.groupby(level=0).transform("size") - 1 - line
+    place = pd.DataFrame({"line": line, "line squared": line**2, "from end": from_end, "from end squared": from_end**2})
+    is_moment = line == response.map(spans["line"])
+    features = {
+        "place": [place],
+        "place and logits": [place, logits],
+        "place and attention": [place, attention],
+        "place and attention, head by head": [place, *heads],
+        "place, logits and attention": [place, logits, attention, *heads],
+    }
+    alone = {"first line": -line, "last line": line, "highest token entropy": logits["token_entropy"]}
+    alone |= {f"highest {name.replace('_', ' ')}": attention[name] for name in measures}
+    probes = {f"probe: {name}": _probe(pd.concat(those, axis=1), is_moment) for name, those in features.items()}
+    return pd.DataFrame(alone | probes)
+
+
+def _probe(features: pd.DataFrame, is_moment: pd.Series) -> pd.Series:
+    """Log-odds of a logistic regression for lines of responses that it never saw; NaN below FEWEST responses."""
+    response = features.index.get_level_values(0)
+    if response.nunique() < FEWEST or is_moment.nunique() < 2:
+        return pd.Series(np.nan, index=features.index)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1_000))
-    response = features.index.get_level_values("response_id")
+    folds = GroupKFold(N_FOLDS)
     log_odds = cross_val_predict(
-        model,
-        features.fillna(0.0).to_numpy(),
-        is_moment,
-        groups=response,
-        cv=GroupKFold(N_FOLDS),
-        method="decision_function",
+        model, features.to_numpy(), is_moment, groups=response, cv=folds, method="decision_function"
     )
     return pd.Series(log_odds, index=features.index)
 
@@ -284,7 +317,7 @@ def top_1(scores: pd.DataFrame, wrong: pd.Series) -> pd.DataFrame:
 def shares_found(hits: pd.DataFrame, n_lines: pd.Series) -> pd.DataFrame:
     """How often each way finds the moment, with its Wilson interval, beside chance: the mean of 1 / lines.
 
-    Columns estimate, low, high, n.
+    `n_lines` is by response_id. Columns estimate, low, high, n.
     """
     rows = {"chance": (float((1 / n_lines.loc[hits.index]).mean()), np.nan, np.nan, len(hits))}
     for way, found in hits.items():

@@ -188,16 +188,37 @@ def test_shares_stand_beside_chance():
     assert table.loc["first", "low"] < table.loc["first", "estimate"] < table.loc["first", "high"]
 
 
-def test_a_probe_finds_a_signal_and_learns_nothing_from_noise():
+def test_a_probe_finds_what_attention_tells_and_learns_nothing_from_noise():
+    tokens, spans, right = right_and_wrong(90)
     rng = np.random.default_rng(1)
-    index, wrong = lines_of(200, rng)
-    is_wrong = pd.Series(index.get_level_values(1) == wrong.loc[index.get_level_values(0)].to_numpy(), index=index)
-    noise = pd.DataFrame(rng.normal(size=(len(index), 20)), index=index)
-    scores = pd.DataFrame({"noise": moment.probe(noise, is_wrong)})
-    scores["signal"] = moment.probe(noise.assign(signal=is_wrong + 0.1 * rng.normal(size=len(index))), is_wrong)
-    hits = moment.top_1(scores, wrong)
-    assert hits["signal"].mean() > 0.95
-    assert hits["noise"].mean() == pytest.approx(0.25, abs=0.1)
+    tokens[["token_entropy", "logprob", "noise"]] = rng.normal(size=(len(tokens), 3))
+    tokens["signal"] = rng.normal(size=len(tokens)) + 2.0 * moment.inside(tokens, spans)
+    ids = list(tokens["response_id"].unique())
+    noise = xr.DataArray(
+        rng.normal(size=(len(ids), 2, 3, 51)),
+        dims=("response", "layer", "head", "step"),
+        coords={"response": ids, "layer": [0, 1], "head": range(3)},
+        name="entropy",
+    )
+    hits = moment.top_1(moment.line_scores(tokens, spans, right, ["signal", "noise"], [noise]), spans["line"])
+    assert hits["highest signal"].mean() > 0.9
+    assert hits["probe: place and attention"].mean() > 0.9
+    place = hits["probe: place"].mean()
+    for way in ("probe: place and attention, head by head", "probe: place and logits"):
+        assert hits[way].mean() == pytest.approx(place, abs=0.15)
+
+
+def test_a_probe_is_missing_where_there_are_few_responses():
+    tokens, spans, right = right_and_wrong(6)
+    tokens[["token_entropy", "logprob", "x"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
+    scores = moment.line_scores(tokens, spans, right, ["x"])
+    assert scores["probe: place"].isna().all()
+    assert (
+        len(scores)
+        == tokens.loc[tokens["response_id"].isin(spans.index) & (tokens["line"] >= 0)]
+        .groupby(["response_id", "line"])
+        .ngroups
+    )
 
 
 def test_a_gain_is_the_difference_on_the_same_responses():
