@@ -44,7 +44,7 @@ texts = st.text(
     st.one_of(st.sampled_from("ab 1\n.*“é🙂שלום한"), st.characters(exclude_categories=["Cs"])), min_size=1, max_size=40
 )
 
-# ---------------------------------------------------------------------------------------------------------------- steps
+# -------------------------------------------------------------------------------------------------------------- steps
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_steps_are_in_order_and_hold_all_that_is_not_white_space(solution):
     assert all(solution[start:stop].strip() == solution[start:stop] != "" for start, stop in steps)
 
 
-# ---------------------------------------------------------------------------------------------------------------- quotes
+# -------------------------------------------------------------------------------------------------------------- quotes
 
 
 @pytest.mark.parametrize(

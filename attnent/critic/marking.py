@@ -36,11 +36,12 @@ def wrong_responses(run: Run) -> list[str]:
         raise CriticError(
             f"{run.folder} is no run of gsm8k (its examples lack {', '.join(sorted(missing))}); give one of task gsm8k"
         )
-    wrong = [
-        gsm8k.grade(row.response, row.gold, finish_reason=row.finish_reason) == "incorrect"
-        for row in responses.itertuples()
+    columns = responses[["response_id", "response", "gold", "finish_reason"]].itertuples(index=False, name=None)
+    return [
+        response_id
+        for response_id, response, gold, finish_reason in columns
+        if gsm8k.grade(response, gold, finish_reason=finish_reason) == "incorrect"
     ]
-    return responses.loc[wrong, "response_id"].tolist()
 
 
 def mark_exact(run: Run) -> pd.DataFrame:

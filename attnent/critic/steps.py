@@ -67,12 +67,14 @@ def align(quote: str, trace: xr.Dataset, step: int) -> Span:
         raise CriticError("the response is empty, so that no step of it can be marked; leave it out")
     inside = steps[step] if 0 <= step < len(steps) else None
     found = _find(quote.strip(), response, inside)
-    if found is None and inside is None:
-        raise CriticError(
-            f"there is no step {step} and the quote {quote[:80]!r} does not tell the place; "
-            f"give a step from 0 to {len(steps) - 1}, as split_steps counts them"
-        )
-    (start, stop), how = found or (inside, "step")
+    if found is None:
+        if inside is None:
+            raise CriticError(
+                f"there is no step {step} and the quote {quote[:80]!r} does not tell the place; "
+                f"give a step from 0 to {len(steps) - 1}, as split_steps counts them"
+            )
+        found = inside, "step"
+    (start, stop), how = found
     return Span(*token_span(trace, start, stop), how)
 
 
