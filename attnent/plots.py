@@ -8,6 +8,7 @@ user wrote is shown as it is: plotly would take <b> in it for markup.
 import textwrap
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,14 +39,14 @@ TEMPLATE = go.layout.Template(
         "paper_bgcolor": "white",
         "colorway": list(COLOURS),
         "hovermode": "closest",
-        "margin": {"l": 70, "r": 30, "t": 90, "b": 60},
+        "margin": {"l": 70, "r": 30, "t": 84, "b": 60},
         "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         "xaxis": _AXIS,
         "yaxis": _AXIS,
     }
 )
 _MOST_MARKS = 12  # on a line, which its dash and its marks tell from others
-_TITLE_WIDTH, _TITLE_LENGTH = 84, 240  # characters
+_TITLE_WIDTH, _TITLE_LENGTH = 92, 240  # characters
 _TICKS, _TICK_LENGTH = 80, 14  # most token labels on an axis, and the characters of each
 _TOKEN_MEASURES = {
     "token_entropy": ("token entropy", "nat"),
@@ -201,7 +202,7 @@ def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str, p
             error_x=_interval_bars(table["auroc"], table["low"], table["high"]),
             mode="markers",
             marker={"color": looks[kind]["colour"], "symbol": looks[kind]["symbol"], "size": 9},
-            name=f"{_shown(kind)}{_n_compared(table)}",
+            name=f"{_shown(kind)}{_counted(table.max().to_dict())}",
             customdata=np.stack([table["low"], table["high"]], axis=-1),
             hovertemplate=f"{_shown(kind)}: %{{x:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}]<extra></extra>",
         )
@@ -216,15 +217,15 @@ def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str, p
     return _titled(figure, title, height=170 + 56 * len(rows))
 
 
-def _interval_bars(estimate: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, object]:
+def _interval_bars(estimate: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, Any]:
     bars = {"type": "data", "symmetric": False, "thickness": 1.5, "width": 3}
     return bars | {"array": high - estimate, "arrayminus": estimate - low}
 
 
-def _n_compared(table: pd.DataFrame) -> str:
-    """The responses of either group, or the pairs, where the table counts them; the most of its rows."""
-    columns = table.columns.intersection(["n_a", "n_b", "n"])
-    return f" (n = {' + '.join(str(int(table[name].max())) for name in columns)})" if len(columns) else ""
+def _counted(counts: Mapping[Any, Any]) -> str:
+    """The responses of either group (n_a, n_b), or of the only one (n), where they are known."""
+    known = [f"{counts[name]:.0f}" for name in ("n_a", "n_b", "n") if name in counts]
+    return f" (n = {' + '.join(known)})" if known else ""
 
 
 def shares(table: pd.DataFrame, *, title: str, x_title: str) -> go.Figure:
@@ -261,15 +262,16 @@ def head_maps(
     limits: tuple[float, float] | None = None,
     marked: Mapping[str, xr.DataArray] | None = None,
 ) -> go.Figure:
-    """Layer x head maps side by side under one colour scale; a cross stands where a value is missing.
+    """Layer x head maps side by side under one colour scale, with the n that their attributes say.
 
     `limits` fixes the scale; by default it runs from 0 to the largest value on any map. `marked` heads get a triangle
-    that points up where the value is above the middle of the scale, and down where it is below.
+    that points up where the value is above the middle of the scale, and down where it is below; a missing value gets a
+    cross.
     """
     if all(values.isnull().all() for values in maps.values()):
         return _too_few(title)
     limits = limits or (0.0, max(float(values.max()) for values in maps.values()))
-    names = [_shown(name) for name in maps]
+    names = [_shown(name) + _counted(values.attrs) for name, values in maps.items()]
     figure = make_subplots(rows=1, cols=len(maps), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.06)
     for col, (name, values) in enumerate(maps.items(), start=1):
         figure.add_heatmap(

@@ -261,6 +261,7 @@ def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: i
     shape = tuple(values.sizes[name] for name in ("layer", "head"))
     flat = values.transpose("response", "layer", "head").to_numpy().reshape(len(compared), np.prod(shape))[compared]
     n_a, n_b = int(is_a.sum()), int((~is_a).sum())
+    counts = {"n_a": n_a, "n_b": n_b}
     auroc_of, p_of = (np.full(flat.shape[1], np.nan) for _ in range(2))
     usable = ~np.isnan(flat).any(axis=0)
     ranks = sps.rankdata(flat[:, usable], axis=0)
@@ -284,11 +285,11 @@ def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: i
         p_of[usable] = (exceed.sum(axis=0) + 1) / (len(result.null_distribution) + 1)
     return xr.Dataset(
         {
-            "auroc": (("layer", "head"), auroc_of.reshape(shape), {"long_name": f"AUROC, {a} over {b}"}),
+            "auroc": (("layer", "head"), auroc_of.reshape(shape), {"long_name": f"AUROC, {a} over {b}"} | counts),
             "p_max_t": (("layer", "head"), p_of.reshape(shape), {"long_name": "p, adjusted over heads (max-T)"}),
         },
         coords={name: values[name] for name in ("layer", "head")},
-        attrs={"n_a": n_a, "n_b": n_b},
+        attrs=counts,
     )
 
 
@@ -300,9 +301,10 @@ def paired_head_map(differences: xr.DataArray, *, seed: int = 0) -> xr.Dataset:
     Returns auroc (the share) and p_max_t, both (layer, head); NaN below FEWEST responses and where a number is missing.
     """
     values = differences.transpose("layer", "head", "response").to_numpy().astype(float)
+    n = values.shape[-1]
     share, p = (np.full(values.shape[:2], np.nan) for _ in range(2))
     usable = ~np.isnan(values).any(axis=-1) & (values != 0).any(axis=-1)
-    if values.shape[-1] >= FEWEST and usable.any():
+    if n >= FEWEST and usable.any():
         kept = values[usable]
         share[usable] = (np.sign(kept).mean(axis=-1) + 1) / 2
         result = sps.permutation_test(
@@ -321,20 +323,27 @@ def paired_head_map(differences: xr.DataArray, *, seed: int = 0) -> xr.Dataset:
         p[usable] = (exceed.sum(axis=0) + 1) / (len(largest) + 1)
     return xr.Dataset(
         {
-            "auroc": (("layer", "head"), share, {"long_name": "share of responses with a positive difference"}),
+            "auroc": (
+                ("layer", "head"),
+                share,
+                {"long_name": "share of responses with a positive difference", "n": values.shape[-1]},
+            ),
             "p_max_t": (("layer", "head"), p, {"long_name": "p, adjusted over heads (max-T)"}),
         },
         coords={name: differences[name] for name in ("layer", "head")},
-        attrs={"n": values.shape[-1]},
     )
 
 
 def head_levels(values: xr.DataArray, groups: pd.Series) -> dict[str, xr.DataArray]:
-    """The mean over responses of every head, (layer, head), for each group; `values` is (response, layer, head)."""
-    return {
-        str(name): values.sel(response=values["response"].isin(members.index)).mean("response")
+    """The mean over responses of every head, (layer, head), for each group; attribute n counts them.
+
+    `values` is (response, layer, head).
+    """
+    of_group = {
+        str(name): values.sel(response=values["response"].isin(members.index))
         for name, members in groups.groupby(groups)
     }
+    return {name: own.mean("response").assign_attrs(n=own.sizes["response"]) for name, own in of_group.items()}
 
 
 def in_words(row: pd.Series, name: str, a: str, b: str) -> str:

@@ -166,3 +166,10 @@ def test_where_there_is_nothing_to_show_the_figure_says_so():
         plots.curves({"entropy": curve_table().head(0)}, title="t"),
     ):
         assert "too few responses" in figure.layout.annotations[0].text
+
+
+def test_a_map_says_how_many_responses_it_rests_on():
+    values = xr.DataArray([[0.1]], {"layer": [0], "head": [0]}, ("layer", "head"), attrs={"n": 41})
+    assert plots.head_maps({"correct": values}, title="t", colour_title="c").layout.annotations[0].text == (
+        "correct (n = 41)"
+    )

@@ -56,6 +56,7 @@ def test_a_map_of_an_empty_group_is_empty():
     found = stats.head_map(values, groups, "a", "nobody")
     assert found.auroc.isnull().all()
     assert found.attrs == {"n_a": 40, "n_b": 0}
+    assert (found.auroc.attrs["n_a"], found.auroc.attrs["n_b"]) == (40, 0)
     assert stats.head_map(values, groups, "no", "body").auroc.isnull().all()
     assert stats.head_map(values[:0], groups, "a", "b").auroc.isnull().all()
 
