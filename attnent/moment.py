@@ -41,6 +41,7 @@ from attnent.stats import (
 TENTHS = 10
 FEWEST_IN_CELL = 20  # reference tokens a cell must have to say what is usual there
 N_FOLDS = 5
+WRONG, RIGHT = "the wrong moment", "the same place of right"
 
 
 # ---- tokens, their places, and the tokens of a moment
@@ -133,10 +134,18 @@ def partners(tokens: pd.DataFrame, spans: pd.DataFrame, right: Sequence[str], *,
     return pairs.set_index("response_id")
 
 
-def aligned(tokens: pd.DataFrame, start: pd.Series) -> pd.DataFrame:
-    """The tokens of the responses in `start` (by response_id), with `step` counted from there: -1 is just before."""
-    first = tokens["response_id"].map(start)
-    return tokens.assign(step=tokens["step"] - first)[first.notna()]
+def around(
+    tokens: pd.DataFrame, spans: pd.DataFrame, right: Sequence[str], *, reach: int = 20, seed: int = 0
+) -> tuple[pd.DataFrame, pd.Series]:
+    """The tokens up to `reach` steps from the start of each span, and of its partner's, with `step` counted from there.
+
+    Gives them with the group of each response: WRONG or RIGHT.
+    """
+    pairs = partners(tokens, spans, right, seed=seed)
+    start = pd.concat([spans["start"], pairs["start"]])
+    groups = pd.Series(np.where(start.index.isin(pairs.index), RIGHT, WRONG), index=start.index)
+    step = tokens["step"] - tokens["response_id"].map(start)
+    return tokens.assign(step=step)[step.abs() <= reach], groups
 
 
 # ---- one difference a response
@@ -168,9 +177,6 @@ def differences(
         values[chosen].groupby(tokens.loc[chosen, "response_id"], sort=False).mean() for chosen in (moment, others)
     )
     return (of_moment - of_others).dropna(how="all")
-
-
-WRONG, RIGHT = "the wrong moment", "the same place of right"
 
 
 def controlled(
@@ -222,6 +228,12 @@ def verdict(ways: Mapping[str, pd.DataFrame], primary: Mapping[str, str]) -> str
         for key, name in primary.items()
     ]
     return f"{as_sentences(sentences)} {left_over([rows, increment], primary)}"
+
+
+def main_effect(ways: Mapping[str, pd.DataFrame], measure: str) -> Interval:
+    """AUROC of a measure against the same place of right responses, as `controlled` found it."""
+    _, _, against_right, _ = ways.values()
+    return interval_of(against_right, measure)
 
 
 # ---- head by head

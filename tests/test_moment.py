@@ -261,10 +261,12 @@ def test_too_few_moments_are_not_compared():
     assert verdict.startswith("Nothing could be compared")
 
 
-def test_aligned_steps_count_from_the_moment():
-    tokens, spans, _ = right_and_wrong(6)
-    table = moment.aligned(tokens, spans["start"])
-    assert set(table["response_id"]) == set(spans.index)
+def test_steps_around_the_moment_count_from_its_start_in_wrong_and_right():
+    tokens, spans, right = right_and_wrong(6)
+    table, groups = moment.around(tokens, spans, right, reach=7)
+    assert groups.value_counts().to_dict() == {moment.WRONG: 6, moment.RIGHT: 6}
+    assert set(table["response_id"]) == set(groups.index)
+    assert (table["step"].min(), table["step"].max()) == (-7, 7)
     assert (table.loc[table["step"] == 0, "token"] == "Tom").all()
     assert (table.loc[table["step"] == -1, "token"] == "\n").all()
 
