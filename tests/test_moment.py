@@ -2,40 +2,12 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from solutions import right_and_wrong, run_of
 
 from attnent import moment
-
-LINE = ["Tom", " has", " ", "3", "+", "4", "=", "7", ".", "\n"]
-
-
-def run_of(n_lines: dict[str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Token and response tables of responses that repeat one line so many times and end."""
-    responses, tables = [], []
-    for name, n in n_lines.items():
-        texts = [*LINE * n, ""]
-        stops = np.cumsum([len(text) for text in texts])
-        about = {"response_id": name, "step": range(len(texts)), "token": texts}
-        tables.append(pd.DataFrame(about | {"char_start": stops - [len(text) for text in texts], "char_end": stops}))
-        responses.append({"response_id": name, "response": "".join(texts)})
-    responses = pd.DataFrame(responses)
-    return moment.placed(pd.concat(tables, ignore_index=True), responses), responses
-
-
-def right_and_wrong(n: int = 30) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Placed tokens of n wrong and n right responses of 3 to 5 lines, the span of a wrong line, the right ids."""
-    names = {f"{kind}-{number}": 3 + number % 3 for kind in ("wrong", "right") for number in range(n)}
-    tokens, _ = run_of(names)
-    spans = pd.DataFrame(
-        [
-            {"response_id": f"wrong-{number}", "line": 1 + number % 2, "start": 10 + 10 * (number % 2)}
-            for number in range(n)
-        ]
-    ).set_index("response_id")
-    return tokens, spans.assign(stop=spans["start"] + 9), [name for name in names if name.startswith("right")]
 
 
 def test_every_token_knows_its_line_and_its_class():
@@ -162,71 +134,6 @@ def test_each_head_gives_what_its_own_table_would_give():
     table = pd.DataFrame({"x": values}, index=tokens.index)
     want = moment.differences(tokens, moment.adjusted(tokens, table, right), spans)["x"]
     np.testing.assert_allclose(got.sel(layer=5, head=2).to_series().loc[want.index], want)
-
-
-def lines_of(n: int, rng: np.random.Generator) -> tuple[pd.MultiIndex, pd.Series]:
-    names = [f"wrong-{number}" for number in range(n)]
-    index = pd.MultiIndex.from_product([names, range(4)], names=["response_id", "line"])
-    return index, pd.Series(rng.integers(0, 4, n), index=names)
-
-
-def test_the_line_of_highest_score_is_taken_and_a_missing_score_never():
-    index, wrong = lines_of(20, np.random.default_rng(0))
-    is_wrong = index.get_level_values(1) == wrong.loc[index.get_level_values(0)].to_numpy()
-    scores = pd.DataFrame({"good": is_wrong + 0.0, "missing": np.where(is_wrong, np.nan, 0.0)}, index=index)
-    hits = moment.top_1(scores, wrong)
-    assert hits["good"].all()
-    assert not hits["missing"].any()
-
-
-def test_shares_stand_beside_chance():
-    index, wrong = lines_of(20, np.random.default_rng(0))
-    hits = moment.top_1(pd.DataFrame({"first": -index.get_level_values(1)}, index=index), wrong)
-    table = moment.shares_found(hits, pd.Series(4, index=wrong.index))
-    assert table.loc["chance", "estimate"] == 0.25
-    assert table.loc["first", "estimate"] == (wrong == 0).mean()
-    assert table.loc["first", "low"] < table.loc["first", "estimate"] < table.loc["first", "high"]
-
-
-def test_a_probe_finds_what_attention_tells_and_learns_nothing_from_noise():
-    tokens, spans, right = right_and_wrong(90)
-    rng = np.random.default_rng(1)
-    tokens[["token_entropy", "logprob", "noise"]] = rng.normal(size=(len(tokens), 3))
-    tokens["signal"] = rng.normal(size=len(tokens)) + 2.0 * moment.inside(tokens, spans)
-    ids = list(tokens["response_id"].unique())
-    noise = xr.DataArray(
-        rng.normal(size=(len(ids), 2, 3, 51)),
-        dims=("response", "layer", "head", "step"),
-        coords={"response": ids, "layer": [0, 1], "head": range(3)},
-        name="entropy",
-    )
-    hits = moment.top_1(moment.line_scores(tokens, spans, right, ["signal", "noise"], [noise]), spans["line"])
-    assert hits["highest signal"].mean() > 0.9
-    assert hits["probe: place and attention"].mean() > 0.9
-    place = hits["probe: place"].mean()
-    for way in ("probe: place and attention, head by head", "probe: place and logits"):
-        assert hits[way].mean() == pytest.approx(place, abs=0.15)
-
-
-def test_a_probe_is_missing_where_there_are_few_responses():
-    tokens, spans, right = right_and_wrong(6)
-    tokens[["token_entropy", "logprob", "x"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
-    scores = moment.line_scores(tokens, spans, right, ["x"])
-    assert scores["probe: place"].isna().all()
-    assert (
-        len(scores)
-        == tokens.loc[tokens["response_id"].isin(spans.index) & (tokens["line"] >= 0)]
-        .groupby(["response_id", "line"])
-        .ngroups
-    )
-
-
-def test_a_gain_is_the_difference_on_the_same_responses():
-    hits = pd.DataFrame({"a": [True] * 30 + [False] * 10, "b": [True] * 20 + [False] * 20})
-    gain = moment.gain(hits, "a", "b")
-    assert gain.estimate == 0.25
-    assert 0 < gain.low < 0.25 < gain.high < 0.5
-    assert np.isnan(moment.gain(hits[:5], "a", "b").estimate)
 
 
 def findings(shift: float, seed: int = 0) -> tuple[dict[str, pd.DataFrame], str]:

@@ -1,0 +1,106 @@
+"""Can the line where a solution went wrong be found without reading it: from its place, the logits, attention?
+
+Each way of looking gives every line of a wrong response a score and names the highest. Knows nothing of how the true
+line was found.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import stats as sps
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from statsmodels.stats.proportion import proportion_confint
+
+from attnent.moment import adjusted, heads_by_token
+from attnent.stats import CONFIDENCE, FEWEST, N_RESAMPLES, NO_INTERVAL, Interval
+
+N_FOLDS = 5
+
+
+def line_scores(
+    tokens: pd.DataFrame,
+    spans: pd.DataFrame,
+    right: Sequence[str],
+    measures: Sequence[str],
+    stacks: Sequence[xr.DataArray] = (),
+) -> pd.DataFrame:
+    """How much each line of the wrong responses looks like the moment, in a column for each way of looking.
+
+    Rows are lines, indexed by response_id and line. Ways: its place; its mean of one measure, place and class taken
+    away (`adjusted`); and probes, which learn from the other responses: place alone, with token entropy and
+    log-probability, with all `measures`, with every head of `stacks`, (response, layer, head, step), and with all.
+    """
+    wrong = tokens["response_id"].isin(spans.index)
+
+    def line_means(values: pd.DataFrame) -> pd.DataFrame:
+        written = wrong & (tokens["line"] >= 0)
+        keys = [tokens.loc[written, name] for name in ("response_id", "line")]
+        return adjusted(tokens, values, right)[written].groupby(keys, sort=False).mean().fillna(0.0)
+
+    logits, attention = line_means(tokens[["token_entropy", "logprob"]]), line_means(tokens[[*measures]])
+    heads = [line_means(heads_by_token(tokens, values)).add_prefix(f"{values.name} ") for values in stacks]
+    response, line = (pd.Series(logits.index.get_level_values(level), logits.index) for level in (0, 1))
+    from_end = response.groupby(level=0).transform("size") - 1 - line
+    place = pd.DataFrame({"line": line, "line squared": line**2, "from end": from_end, "from end squared": from_end**2})
+    is_moment = line == response.map(spans["line"])
+    features = {
+        "place": [place],
+        "place and logits": [place, logits],
+        "place and attention": [place, attention],
+        "place and attention, head by head": [place, *heads],
+        "place, logits and attention": [place, logits, attention, *heads],
+    }
+    alone = {"first line": -line, "last line": line, "highest token entropy": logits["token_entropy"]}
+    alone |= {f"highest {name.replace('_', ' ')}": attention[name] for name in measures}
+    probes = {f"probe: {name}": _probe(pd.concat(those, axis=1), is_moment) for name, those in features.items()}
+    return pd.DataFrame(alone | probes)
+
+
+def _probe(features: pd.DataFrame, is_moment: pd.Series) -> pd.Series:
+    """Log-odds of a logistic regression for lines of responses that it never saw; NaN below FEWEST responses."""
+    response = features.index.get_level_values(0)
+    if response.nunique() < FEWEST or is_moment.nunique() < 2:
+        return pd.Series(np.nan, index=features.index)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1_000))
+    folds = GroupKFold(N_FOLDS)
+    log_odds = cross_val_predict(
+        model, features.to_numpy(), is_moment, groups=response, cv=folds, method="decision_function"
+    )
+    return pd.Series(log_odds, index=features.index)
+
+
+def top_1(scores: pd.DataFrame, wrong: pd.Series) -> pd.DataFrame:
+    """Whether the line of highest score is the moment's, a row a response and a column a way of scoring.
+
+    `scores` is indexed by response_id and line, a missing score is the lowest; `wrong` maps response_id to the line.
+    """
+    best = scores.fillna(-np.inf).groupby(level="response_id").idxmax().map(lambda place: place[1])
+    return best.eq(wrong.reindex(best.index), axis=0)
+
+
+def shares_found(hits: pd.DataFrame, n_lines: pd.Series) -> pd.DataFrame:
+    """How often each way finds the moment, with its Wilson interval, beside chance: the mean of 1 / lines.
+
+    `n_lines` is by response_id. Columns estimate, low, high, n.
+    """
+    rows = {"chance": (float((1 / n_lines.loc[hits.index]).mean()), np.nan, np.nan, len(hits))}
+    for way, found in hits.items():
+        low, high = proportion_confint(found.sum(), len(found), 1 - CONFIDENCE, method="wilson")
+        rows[str(way)] = (found.mean(), low, high, len(found))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high", "n"])
+
+
+def gain(hits: pd.DataFrame, way: str, over: str, *, seed: int = 0) -> Interval:
+    """How much more often `way` finds the moment than `over` on the same responses (percentile bootstrap)."""
+    difference = (hits[way].astype(float) - hits[over].astype(float)).to_numpy()
+    if len(difference) < FEWEST:
+        return NO_INTERVAL
+    result = sps.bootstrap(
+        (difference,), np.mean, n_resamples=N_RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
+    )
+    return Interval(float(difference.mean()), *map(float, result.confidence_interval))
