@@ -75,12 +75,15 @@ def _probe(features: pd.DataFrame, is_moment: pd.Series) -> pd.Series:
 
 
 def top_1(scores: pd.DataFrame, wrong: pd.Series) -> pd.DataFrame:
-    """Whether the line of highest score is the moment's, a row a response and a column a way of scoring.
+    """1 where the line of highest score is the moment's, else 0: a row a response and a column a way of looking.
 
-    `scores` is indexed by response_id and line, a missing score is the lowest; `wrong` maps response_id to the line.
+    `scores` is indexed by response_id and line, and `wrong` maps response_id to the line. A missing score is the
+    lowest; where all of a response are missing, so is the hit.
     """
-    best = scores.fillna(-np.inf).groupby(level="response_id").idxmax().map(lambda place: place[1])
-    return best.eq(wrong.reindex(best.index), axis=0)
+    by_response = scores.fillna(-np.inf).groupby(level="response_id", sort=False)
+    named = by_response.idxmax().map(lambda place: place[1])
+    hits = named.eq(wrong.reindex(named.index), axis=0).astype(float)
+    return hits.where(scores.notna().groupby(level="response_id", sort=False).any())
 
 
 def shares_found(hits: pd.DataFrame, n_lines: pd.Series) -> pd.DataFrame:
@@ -88,16 +91,19 @@ def shares_found(hits: pd.DataFrame, n_lines: pd.Series) -> pd.DataFrame:
 
     `n_lines` is by response_id. Columns estimate, low, high, n.
     """
-    rows = {"chance": (float((1 / n_lines.loc[hits.index]).mean()), np.nan, np.nan, len(hits))}
-    for way, found in hits.items():
-        low, high = proportion_confint(found.sum(), len(found), 1 - CONFIDENCE, method="wilson")
+    rows = {"chance": ((1 / n_lines.loc[hits.index]).mean(), np.nan, np.nan, len(hits))}
+    for way, column in hits.items():
+        found = column.dropna()
+        low, high = np.nan, np.nan
+        if len(found):
+            low, high = proportion_confint(found.sum(), len(found), 1 - CONFIDENCE, method="wilson")
         rows[str(way)] = (found.mean(), low, high, len(found))
     return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high", "n"])
 
 
 def gain(hits: pd.DataFrame, way: str, over: str, *, seed: int = 0) -> Interval:
     """How much more often `way` finds the moment than `over` on the same responses (percentile bootstrap)."""
-    difference = (hits[way].astype(float) - hits[over].astype(float)).to_numpy()
+    difference = (hits[way] - hits[over]).dropna().to_numpy()
     if len(difference) < FEWEST:
         return NO_INTERVAL
     result = sps.bootstrap(

@@ -20,8 +20,8 @@ def test_the_line_of_highest_score_is_taken_and_a_missing_score_never():
     is_wrong = index.get_level_values(1) == wrong.loc[index.get_level_values(0)].to_numpy()
     scores = pd.DataFrame({"good": is_wrong + 0.0, "missing": np.where(is_wrong, np.nan, 0.0)}, index=index)
     hits = finding.top_1(scores, wrong)
-    assert hits["good"].all()
-    assert not hits["missing"].any()
+    assert (hits["good"] == 1).all()
+    assert (hits["missing"] == 0).all()
 
 
 def test_shares_stand_beside_chance():
@@ -58,6 +58,7 @@ def test_a_probe_is_missing_where_there_are_few_responses():
     tokens[["token_entropy", "logprob", "x"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
     scores = finding.line_scores(tokens, spans, right, ["x"])
     assert scores["probe: place"].isna().all()
+    assert finding.top_1(scores, spans["line"])["probe: place"].isna().all()
     assert (
         len(scores)
         == tokens.loc[tokens["response_id"].isin(spans.index) & (tokens["line"] >= 0)]
@@ -67,8 +68,17 @@ def test_a_probe_is_missing_where_there_are_few_responses():
 
 
 def test_a_gain_is_the_difference_on_the_same_responses():
-    hits = pd.DataFrame({"a": [True] * 30 + [False] * 10, "b": [True] * 20 + [False] * 20})
+    hits = pd.DataFrame({"a": [1.0] * 30 + [0.0] * 10, "b": [1.0] * 20 + [0.0] * 20})
     gain = finding.gain(hits, "a", "b")
     assert gain.estimate == 0.25
     assert 0 < gain.low < 0.25 < gain.high < 0.5
     assert np.isnan(finding.gain(hits[:5], "a", "b").estimate)
+
+
+def test_where_nothing_is_wrong_nothing_is_found():
+    tokens, spans, right = right_and_wrong(6)
+    tokens[["token_entropy", "logprob", "x"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
+    hits = finding.top_1(finding.line_scores(tokens, spans[:0], right, ["x"]), spans["line"][:0])
+    table = finding.shares_found(hits, tokens.groupby("response_id")["n_lines"].first())
+    assert (table["n"] == 0).all()
+    assert table["estimate"].isna().all()

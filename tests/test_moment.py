@@ -195,3 +195,13 @@ def test_spans_are_read_from_what_a_critic_found():
         "line": 2, "start": 20, "stop": 30, "quote_start": 23, "quote_stop": 28, "kind": "slip"
     }  # fmt: skip
     assert list(moment.spans_of(errors).index) == ["a"]
+
+
+def test_where_nothing_is_wrong_nothing_is_compared():
+    tokens, spans, right = right_and_wrong(6)
+    tokens[["x", "token_entropy", "logprob"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
+    ways = moment.controlled(tokens, ["x"], spans[:0], right)
+    assert moment.verdict(ways, {"x": "the measure"}).startswith("Nothing could be compared")
+    around, groups = moment.around(tokens, spans[:0], right)
+    assert around.empty
+    assert groups.empty
