@@ -153,7 +153,7 @@ def _draw_head_map(run: Run, groups: pd.Series, *, measure: str, a: str, b: str)
     name = plots.axis_title(measure)
     return plots.head_maps(
         {f"{name}, first {window} steps": found.auroc},
-        title=f"{run.manifest['identity']['model']}: {a} (n = {found.n_a}) over {b} (n = {found.n_b}), head by head",
+        title=f"{run.manifest['identity']['model']}: {a} over {b}, head by head",
         colour_title="AUROC",
         limits=(0.0, 1.0),
         marked={f"{name}, first {window} steps": found.p_max_t < 0.05},

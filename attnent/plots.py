@@ -384,7 +384,7 @@ def response(trace: xr.Dataset, measures: Sequence[str] = ("entropy", "varentrop
     labels = [_shown(_cut(text.replace("\n", "⏎"))) for text in trace["token"].to_numpy()[::every]]
     figure.update_xaxes(
         title_text="token of the response", tickvals=steps[::every], ticktext=labels, tickangle=-60,
-        tickfont={"size": 10}, row=n_rows, col=1,
+        tickfont={"size": 10}, title_standoff=12, automargin=True, row=n_rows, col=1,
     )  # fmt: skip
     return _titled(figure, title, height=200 * len(measures) + 350)
 

@@ -91,6 +91,7 @@ def _run_into(notebook: Path, parameters: Mapping[str, Any], folder: Path) -> di
                 progress_bar=sys.stderr.isatty(),
                 stdout_file=sys.stdout,
                 coalesce_streams=True,
+                extra_arguments=["--log-level=ERROR"],  # the kernel warns of its loopback sockets, every time
             )
     except PapermillExecutionError as failure:
         error = f"{failure.ename}: {failure.evalue}"
