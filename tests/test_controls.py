@@ -1,0 +1,130 @@
+"""Knobs draw what they say, of the run they say, and never run a model."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_trace import filled
+
+from attnent import controls, stats
+from attnent.runs import Run
+from attnent.trace import MEASURES, make_trace
+
+N_RESPONSES, N_STEPS = 24, 7
+
+
+def record(folder, *, layers=(1, 4), seed=0, graded=True):
+    """A Run folder of random numbers, whose wrong responses are wider."""
+    ids = [f"r{place:02d}" for place in range(N_RESPONSES)]
+    identity = {"task": "made", "model": folder.parent.name, "temperature": 0.0, "seed": seed}
+    run = Run.start(folder, identity=identity, examples=pd.DataFrame({"id": ids, "prompt": "p"}))
+    random = np.random.default_rng(seed)
+    for place, response_id in enumerate(ids):
+        shape = (len(layers), 3, N_STEPS)
+        values = {name: (random.random(shape) + place % 2).astype(np.float32) for name in MEASURES}
+        keys = np.full((len(layers), N_STEPS), 20, np.int32)
+        about = {"layer": list(layers), "layer_kind": ["self"] * len(layers), "n_keys": keys, "measures": values}
+        run.save(response_id, make_trace(**filled() | about))
+    if graded:
+        grades = [{"response_id": id_, "judge": "j", "grade": ("right", "wrong")[k % 2]} for k, id_ in enumerate(ids)]
+        run.add_labels("grades", grades)
+    return run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return record(tmp_path / "made" / "small" / "aa")
+
+
+def grade_of(run):
+    return run.labels("grades").set_index("response_id")["grade"]
+
+
+def knob(control, name):
+    return next(one for one in control.children[0].children if one.description == name)
+
+
+def means(control, group):
+    return np.asarray(next(one.y for one in control.figure.data if one.name == group), float)
+
+
+def said(control):
+    [output] = control.children[1].outputs
+    return output.get("text")
+
+
+def test_the_first_figure_is_the_mean_over_all_layers_and_heads(run):
+    control = controls.curves(run, grade_of)
+    wrong = [response_id for response_id, grade in grade_of(run).items() if grade == "wrong"]
+    expected = run.stack("entropy").sel(response=wrong).mean(["response", "layer", "head"])
+    np.testing.assert_allclose(means(control, "wrong"), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("measure", ["varentropy", "sinkless_entropy", "effective_keys"])
+def test_a_turned_knob_shows_that_measure_layer_and_head(run, measure):
+    control = controls.curves(run, grade_of)
+    knob(control, "measure").value, knob(control, "layer").value, knob(control, "head").value = measure, 4, 2
+    right = [response_id for response_id, grade in grade_of(run).items() if grade == "right"]
+    expected = run.stack(measure).sel(response=right, layer=4, head=2).mean("response")
+    kept = ~np.isnan(expected.values)
+    np.testing.assert_allclose(means(control, "right"), expected[kept], rtol=1e-5)
+    assert "layer 4, head 2" in control.figure.layout.title.text
+
+
+def test_a_group_that_is_not_chosen_is_not_drawn_and_the_other_keeps_its_line(run):
+    control = controls.curves(run, grade_of)
+    before = next(one.line for one in control.figure.data if one.name == "wrong")
+    knob(control, "groups").value = ("wrong",)
+    assert {one.name for one in control.figure.data if one.name} == {"wrong"}
+    assert next(one.line for one in control.figure.data if one.name == "wrong") == before
+
+
+def test_another_model_of_the_same_task_can_be_chosen_and_offers_its_own_layers(run, tmp_path):
+    record(tmp_path / "made" / "large" / "bb", layers=(0, 1, 2), seed=1)
+    record(tmp_path / "else" / "small" / "cc")
+    control = controls.curves(run, grade_of)
+    knob(control, "layer").value = 1
+    models = knob(control, "model")
+    assert [label.split(",")[0] for label, _ in models.options] == ["small", "large"]
+    models.value = models.options[1][1]
+    assert [value for _, value in knob(control, "layer").options] == [None, 0, 1, 2]
+    assert knob(control, "layer").value == 1, "what was chosen stays chosen"
+    assert control.figure.layout.title.text.startswith("large, layer 1")
+
+
+def test_a_damaged_recording_is_not_offered(run, tmp_path):
+    (tmp_path / "made" / "broken" / "dd").mkdir(parents=True)
+    (tmp_path / "made" / "broken" / "dd" / "run.json").write_text("{")
+    assert len(knob(controls.curves(run, grade_of), "model").options) == 1
+
+
+def test_a_recording_without_the_groups_says_so_where_the_figure_would_be(run, tmp_path):
+    record(tmp_path / "made" / "large" / "bb", graded=False)
+    control = controls.curves(run, grade_of)
+    models = knob(control, "model")
+    models.value = models.options[1][1]
+    assert "no such groups" in said(control)
+    models.value = run
+    assert said(control) is None, "a figure again"
+
+
+def test_a_head_map_compares_the_groups_that_are_chosen(run):
+    control = controls.head_map(run, grade_of, "wrong", "right")
+    grades = grade_of(run)
+    expected = stats.head_map(run.stack("entropy").mean("step"), grades, "wrong", "right")
+    np.testing.assert_allclose(np.asarray(control.figure.data[0].z, float), expected.auroc)
+    knob(control, "against").value = "wrong"
+    assert said(control) == "choose two different groups"
+    knob(control, "group").value = "right"
+    np.testing.assert_allclose(np.asarray(control.figure.data[0].z, float), 1 - expected.auroc)
+
+
+def test_what_is_displayed_holds_the_figure_for_readers_without_widgets(run):
+    bundle = controls.curves(run, grade_of)._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert len(bundle["application/vnd.plotly.v1+json"]["data"]) == 6
+
+
+def test_a_response_without_a_group_is_left_out(run):
+    control = controls.curves(run, lambda run: grade_of(run).iloc[:12])
+    counts = [one.y for one in control.figure.data if one.line.shape == "hv"]
+    assert [max(count) for count in counts] == [6, 6]
