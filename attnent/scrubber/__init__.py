@@ -24,7 +24,7 @@ from nbformat import NotebookNode
 from plotly.colors import hex_to_rgb, sequential
 
 from attnent.runs import Run, RunError
-from attnent.trace import DERIVED, MEASURES, measure
+from attnent.trace import CANDIDATES, DERIVED, MEASURES, STEP_NUMBERS, measure
 
 LIMIT_MB = 128  # what a browser still opens in seconds
 MAPS = ("entropy", "varentropy", "sink_mass", "prompt_mass")
@@ -198,6 +198,12 @@ def _traces(source: Source) -> dict[str, xr.Dataset]:
         traces = {str(place): trace for place, trace in enumerate(source)}
     if not traces:
         raise ScrubberError("there are no responses to show; give at least one Trace, or a Run that has recorded some")
+    for id_, trace in traces.items():
+        lacking = {*MEASURES, *STEP_NUMBERS, *CANDIDATES, "token", "layer_kind", "n_keys"} - set(trace.variables)
+        if lacking:
+            raise ScrubberError(
+                f"response {id_!r} is not a whole Trace, it lacks {_listed(sorted(lacking))}; give Traces"
+            )
     return traces
 
 
@@ -273,13 +279,6 @@ def to_levels(values: np.ndarray) -> Levels:
     code = np.rint((np.where(known, values, 0.0) - low[..., None]) / width[..., None] * (LEVELS - 1))
     code = np.where(known, np.clip(code, 0, LEVELS - 1), _MISSING).astype(np.uint8)
     return Levels(np.ascontiguousarray(code.transpose(2, 0, 1)), low, high)
-
-
-def from_levels(levels: Levels) -> np.ndarray:
-    """The (layer, head, step) numbers that the browser shows, off by at most (high - low) / 508; NaN where missing."""
-    code = levels.code.transpose(1, 2, 0)
-    values = levels.low[..., None] + code * ((levels.high - levels.low)[..., None] / (LEVELS - 1))
-    return np.where(code == _MISSING, np.nan, values)
 
 
 @dataclass
@@ -521,7 +520,7 @@ def _coloured_text(response: Mapping[str, Any], about: Mapping[str, Any], values
     """The first response with its tokens coloured by the first measure: all that plain HTML can show."""
     low, high = about["limits"] or (0.0, 0.0)
     spans = []
-    for token, value in zip(response["tokens"][:_SHOWN_TOKENS], values, strict=False):
+    for token, value in zip(response["tokens"][:_SHOWN_TOKENS], values.tolist(), strict=False):
         style = "" if np.isnan(value) else _style((value - low) / (high - low) if high > low else 0.0)
         spans.append(f'<span style="{style}">{html.escape(token)}</span>')
     more = " ..." if len(response["tokens"]) > _SHOWN_TOKENS else ""

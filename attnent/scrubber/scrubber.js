@@ -227,9 +227,8 @@ class Panel {
       span.style.color = index < 0 ? "" : palette.ink[index];
       span.classList.toggle("missing", index < 0);
     });
-    const name = `${about.title}${about.unit ? ` (${about.unit})` : ""}`;
     const ramp = h("span", { class: "ramp", style: `background: ${palette.gradient}` });
-    this.legend.replaceChildren(h("span", {}, `${name}, ${this.whose()}`),
+    this.legend.replaceChildren(h("span", {}, this.name() + (about.unit ? ` (${about.unit})` : "")),
       h("span", { class: "scale" }, ...(limits ? [formatEnd(limits, 0), ramp, formatEnd(limits, 1)] : ["missing everywhere"])));
     this.curveLimits = curveLimits;
     this.overlayLimits = overlayLimits;
@@ -237,10 +236,11 @@ class Panel {
     this.map.mark();
   }
 
-  whose() {
-    if (this.scrubber.about.of_tokens) return "of the token";
-    const { cell } = this.shown, { n_heads, layers } = this.response;
-    return cell < 0 ? "mean of heads" : `layer ${layers[Math.floor(cell / n_heads)]}, head ${cell % n_heads}`;
+  /** The chosen measure and the heads that it is shown of. */
+  name() {
+    const { title, of_tokens } = this.scrubber.about, { cell } = this.shown, { n_heads, layers } = this.response;
+    if (of_tokens) return title;
+    return `${title}, ${cell < 0 ? "mean of heads" : `layer ${layers[Math.floor(cell / n_heads)]}, head ${cell % n_heads}`}`;
   }
 
   drawCurve() {
@@ -270,7 +270,7 @@ class Panel {
     if (this.curveLimits) {
       const y = axis(this.curveLimits, about.unit, "left");
       if (cell >= 0) line(means[about.name], y, "mean", `${about.title}, mean of heads`);
-      line(values, y, "main", `${about.title}, ${this.whose()}`);
+      line(values, y, "main", this.name());
     }
     if (overlay && this.overlayLimits) line(means[overlay.name], axis(this.overlayLimits, overlay.unit, "right"), "second", `${overlay.title} (right axis)`);
     if (errors.length) keys.push(h("span", {}, h("span", { class: "swatch error" }), "error span"));
@@ -323,7 +323,7 @@ class Panel {
   read(step) {
     const { about, overlay } = this.scrubber, { tokens, means } = this.response;
     if (step < 0) return this.reading.replaceChildren(h("span", { class: "faint" }, "no token"));
-    const rows = [[`${about.title}, ${this.whose()}`, this.value(step)]];
+    const rows = [[this.name(), this.value(step)]];
     if (overlay) rows.push([overlay.title, withUnit(format(means[overlay.name][step]), overlay.unit)]);
     this.reading.replaceChildren(h("div", { class: "token-name" }, h("span", { class: "faint" }, `token ${step} `), h("bdi", {}, `“${spoken(tokens[step])}”`)),
       ...rows.map(([name, value]) => h("div", { class: "row" }, h("span", {}, name), h("b", {}, value))));
@@ -461,9 +461,9 @@ class HeadMap {
 
   follow(cell) {
     if (cell < 0) return;
-    const { layers, n_heads } = this.response;
-    const isSame = cell === this.followed;
-    this.panel.scrubber.set({ layer: isSame ? -1 : layers[Math.floor(cell / n_heads)], head: isSame ? -1 : cell % n_heads });
+    const { layers, n_heads } = this.response, isSame = cell === this.followed;
+    const { scrubber } = this.panel, place = isSame ? { layer: -1, head: -1 } : { layer: layers[Math.floor(cell / n_heads)], head: cell % n_heads };
+    scrubber.set({ ...place, measure: scrubber.mapped.name });
   }
 
   key(event) {
@@ -643,7 +643,7 @@ class Scrubber {
     const changed = (...names) => names.some((name) => state[name] !== before[name]);
     this.drawn = state;
     this.about = this.measures.get(state.measure);
-    this.overlay = this.measures.get(state.overlay) ?? null;
+    this.overlay = state.overlay === state.measure ? null : this.measures.get(state.overlay);
     if (this.about.map || !this.mapped) this.mapped = this.about.map ? this.about : this.data.measures[0];
     this.followed = state.layer < 0 || state.head < 0 ? null : { layer: state.layer, head: state.head };
     const isNew = changed("response", "compared", "grade");
