@@ -1,0 +1,341 @@
+"""Arithmetic as people and models write it: tokens with their places in the text, and a parser of expressions.
+
+    expression = term {("+" | "-") term}
+    term       = factor {("*" | "/" | "of") factor | "(" expression ")"}
+    factor     = ["-" | "+"] atom ["^" factor]
+    atom       = number [unit] | "(" expression ")" [unit] | frac "(" expression ")" "(" expression ")"
+    unit       = words, "/" word, "(" words ")"
+
+Knows nothing of equations. What it cannot read with certainty is no expression: unknowns, times, dates, ratios.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal, NamedTuple
+
+Kind = Literal["number", "+", "-", "*", "/", "^", "(", ")", "=", "frac", "word", "odd", "end"]
+
+Operator = Literal["+", "-", "*", "/", "^"]
+
+_MOST_DIGITS = 30
+
+# The first that matches counts. `skip` is laid out, not said; `odd` is what no expression may touch; `end` ends a clause.
+_TOKEN = re.compile(
+    r"""
+    (?P<skip><<[^<>\n]*>>|\s+|(?<![\d)])\*\*|\*\*(?![\d(])|__+|~~+|`+|\\[,;:!()\[\] ]|\\left|\\right|\\q?quad|\\boxed|&)
+  | (?P<arrow>[-=]+>|[<>!:+*/-]=|[<>]|:=)
+  | (?P<odd>\d+(?::\d+)+|\d{1,2}/\d{1,2}/(?:19|20)\d\d\b|\d{4}-\d\d-\d\d|\d+(?:,\d+)*,(?=\d{1,2}(?!\d))\d+)
+  | (?P<currency>(?:US)?\\?\$|[£€¥₹]|\b(?:Rs\b\.?|USD\b|EUR\b))
+  | (?P<scale>(?:hundred|thousand|million|billion|trillion)\b)
+  | (?P<mixed>(?<![\d./,])\d+[ ]\d+/\d+(?![\d/]|\.\d))
+  | (?P<ratio>(?<![\d./,])\d+/\d+(?![\d/]|\.\d))
+  | (?P<vulgar>(?:\d+[ ]?)?[¼½¾⅐-⅞])
+  | (?P<decimal>(?:(?:\d{1,3}(?:(?:,|\{,\})\d{2,3})*(?:,|\{,\})\d{3}(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:\.\.\.|…)?)
+  | (?P<raised>[²³])
+  | (?P<percent>\\?%|\bper[ ]?cent\b)
+  | (?P<equals>={1,2}|\bequals\b)
+  | (?P<power>\^|\*\*)
+  | (?P<times>[*×⋅·∙]|\\times\b|\\cdot\b|\b(?:multiplied[ ]by|times)(?=[ ]\$?\.?\d))
+  | (?P<over>[/÷∕]|\\div\b|\bdivided[ ]by(?=[ ]\$?\.?\d))
+  | (?P<plus>\+|\bplus(?=[ ]\$?\.?\d))
+  | (?P<hyphen>(?<=[^\W_])-(?=[^\W\d_]{2}))
+  | (?P<minus>[-−–—]|\bminus(?=[ ]\$?\.?\d))
+  | (?P<frac>\\[dt]?frac(?=\{))
+  | (?P<open>[(\[{])
+  | (?P<close>[)\]}])
+  | (?P<text>\\(?:text|mathrm|textbf|mathbf)\s?\{[^{}\n]*\})
+  | (?P<cross>(?<![^\W\d_])x(?=\s*\\?[$£€]?\s*(?:\.?\d|\()))
+  | (?P<letter>(?<![^\W\d_])[^\W\d_](?![^\W_]|['’]))
+  | (?P<word>[^\W\d_][\w'’]*)
+  | (?P<rest>.)
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_KINDS: dict[str, Kind] = {
+    "arrow": "end", "odd": "odd", "equals": "=", "power": "^", "times": "*", "over": "/", "plus": "+", "minus": "-",
+    "frac": "frac", "open": "(", "close": ")", "text": "word", "letter": "odd", "word": "word",
+}  # fmt: skip
+_NUMBERS = ("mixed", "ratio", "vulgar", "decimal")
+_SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_DETERMINERS = {"the", "his", "her", "their", "its", "those", "these", "all", "my", "our", "your"}
+_UNCERTAIN = {"half", "squared", "cubed", "am", "pm", "oclock", "o'clock", "noon", "midnight"}
+
+
+class Token(NamedTuple):
+    """A token and its place [start, stop) in the text; `number` is set where it is one."""
+
+    kind: Kind
+    text: str
+    start: int
+    stop: int
+    number: "Number | None" = None
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number as written: its value without percent sign, the place value of its last digit, and what stands at it.
+
+    `step` is 1/100 for 3.50, 1 for 12 and None for a fraction, which is exact. `of` says that it is a part of something
+    that is not a number (`1/2 of the cake`), and `quotient` that it is written `12/4`.
+    """
+
+    value: Fraction
+    step: Fraction | None
+    percent: bool = False
+    units: tuple[str, ...] = ()
+    of: bool = False
+    quotient: bool = False
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it can be a share of something: a percentage or a fraction."""
+        return self.percent or self.step is None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operator between two expressions."""
+
+    operator: Operator
+    left: "Expression"
+    right: "Expression"
+
+
+Expression = Number | Operation
+
+
+class NotArithmeticError(ValueError):
+    """A text that is not arithmetic with certainty."""
+
+
+def numbers_in(expression: Expression) -> Iterator[Number]:
+    """The numbers of an expression from left to right."""
+    if isinstance(expression, Number):
+        yield expression
+    else:
+        yield from numbers_in(expression.left)
+        yield from numbers_in(expression.right)
+
+
+# ---- tokens
+
+
+def tokenize(text: str) -> list[Token]:
+    """The tokens of one line. Currency and percent signs and words such as million are part of their number."""
+    tokens: list[Token] = []
+    currency: re.Match[str] | None = None
+    for match in _TOKEN.finditer(text):
+        group = match.lastgroup or ""
+        last = tokens[-1] if tokens else None
+        number = last.number if last and last.stop >= match.start() - 1 else None
+        if group == "skip":
+            continue
+        if group in _NUMBERS:
+            tokens.append(_number_token(match, group, currency))
+        elif (
+            last and number and (group in ("percent", "scale") or (group == "currency" and last.stop == match.start()))
+        ):
+            tokens[-1] = last._replace(number=_with_sign(number, group, match[0]), stop=match.end())
+        elif group == "raised" and number:
+            two = Number(Fraction(unicodedata.digit(match[0])), Fraction(1))
+            tokens += [Token("^", "^", *match.span()), Token("number", match[0], *match.span(), two)]
+        elif group not in ("currency", "hyphen", "raised"):
+            tokens.append(Token(_kind(match, group, last), match[0], *match.span()))
+        currency = match if group == "currency" else None
+    return [token for place, token in enumerate(tokens) if not _ends_abbreviation(tokens, place)]
+
+
+def _number_token(match: re.Match[str], group: str, currency: re.Match[str] | None) -> Token:
+    written = match[0].replace("{,}", ",").replace(",", "").rstrip(".…")
+    units = (currency[0],) if currency else ()
+    number: Number | None = None
+    if len(written) <= _MOST_DIGITS and group == "decimal":
+        number = Number(Fraction(written), Fraction(1, 10 ** len(written.partition(".")[2])), units=units)
+    elif len(written) <= _MOST_DIGITS:
+        whole, part = _fraction(written) if group == "vulgar" else _ratio(written)
+        if part is not None and (not whole or part < 1):
+            number = Number(whole + part, None, units=units, quotient=group == "ratio")
+    start = currency.start() if currency else match.start()
+    return Token("number" if number else "odd", match[0], start, match.end(), number)
+
+
+def _fraction(written: str) -> tuple[int, Fraction]:
+    return int(written[:-1] or 0), Fraction(unicodedata.numeric(written[-1])).limit_denominator(10)
+
+
+def _ratio(written: str) -> tuple[int, Fraction | None]:
+    *whole, ratio = written.split(" ")
+    top, bottom = ratio.split("/")
+    return int(whole[0]) if whole else 0, Fraction(int(top), int(bottom)) if int(bottom) else None
+
+
+def _with_sign(number: Number, group: str, sign: str) -> Number:
+    if group == "currency":
+        return replace(number, units=(sign,))
+    if group == "percent":
+        return replace(number, percent=True)
+    scale = _SCALES[sign.lower()]
+    return replace(number, value=number.value * scale, step=number.step and number.step * scale)
+
+
+def _kind(match: re.Match[str], group: str, last: Token | None) -> Kind:
+    written, following = match[0], match.string[match.end() : match.end() + 1]
+    if group == "cross":
+        return "*" if last and last.kind in ("number", "word", ")") else "odd"
+    if group == "letter" and written in "aAI" and not match.string[: match.start()][-1:].isalnum():
+        return "word"
+    if group == "word" and (following == "(" or written.lower() in _UNCERTAIN):
+        return "odd"
+    return _KINDS.get(group, "odd" if group == "percent" or written == "\\" else "word" if group == "scale" else "end")
+
+
+def _ends_abbreviation(tokens: list[Token], place: int) -> bool:
+    """Whether the token is the full stop of `5 lbs. * 3`."""
+    if tokens[place].text != "." or not 0 < place < len(tokens) - 1:
+        return False
+    return tokens[place - 1].kind == "word" and tokens[place + 1].kind in "+-*/="
+
+
+# ---- expressions
+
+
+def parse(tokens: Sequence[Token]) -> tuple[Expression, int]:
+    """The longest expression at the beginning, and how many tokens it takes. Raises NotArithmeticError for none."""
+    parser = _Parser(tokens)
+    return parser.expression(), parser.place
+
+
+def parse_number(tokens: Sequence[Token]) -> Number | None:
+    """The number, with its unit, that the tokens begin with; None where they begin otherwise."""
+    return _Parser(tokens).number() if tokens and tokens[0].number else None
+
+
+class _Parser:
+    """Recursive descent over a list of tokens; `place` is the next one.
+
+    An operator that no operand follows is not consumed: it ends the expression.
+    """
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self.tokens = tokens
+        self.place = 0
+
+    def kind(self, place: int) -> str:
+        return self.tokens[place].kind if place < len(self.tokens) else "end"
+
+    def expression(self) -> Expression:
+        return self.chain(self.term, self.sum_operator)
+
+    def term(self) -> Expression:
+        return self.chain(self.factor, self.product_operator)
+
+    def chain(
+        self, operand: Callable[[], Expression], operator: Callable[[Expression], tuple[Operator, int] | None]
+    ) -> Expression:
+        """Operands of one precedence, from left to right."""
+        left = operand()
+        while found := operator(left):
+            sign, n_tokens = found
+            before = self.place
+            self.place += n_tokens
+            try:
+                right = operand()
+            except NotArithmeticError:
+                self.place = before
+                break
+            if sign == "/" and isinstance(right, Number) and right.step is None:
+                raise NotArithmeticError("whether the fraction or its top divides is not clear")
+            left = Operation(sign, left, right)
+        return left
+
+    def sum_operator(self, left: Expression) -> tuple[Operator, int] | None:
+        kind = self.kind(self.place)
+        return ("+", 1) if kind == "+" else ("-", 1) if kind == "-" else None
+
+    def product_operator(self, left: Expression) -> tuple[Operator, int] | None:
+        """`*`, `/`, the `of` after a share, or nothing before a parenthesis; and how many tokens that is."""
+        kind = self.kind(self.place)
+        if kind in ("*", "/"):
+            return ("*", 1) if kind == "*" else ("/", 1)
+        if isinstance(left, Number) and left.is_part and (number := self.shared_number()):
+            return "*", number - self.place
+        glued = kind == "(" and self.place > 0 and self.tokens[self.place - 1].stop == self.tokens[self.place].start
+        return ("*", 0) if glued and self.kind(self.place - 1) in ("number", ")") else None
+
+    def shared_number(self) -> int | None:
+        """The place of the number in `of 50`, `of the 50`; None where no number follows or no `of` stands here."""
+        if self.place >= len(self.tokens) or self.tokens[self.place].text != "of":
+            return None
+        place = self.place + 1
+        while self.kind(place) == "word" and self.tokens[place].text in _DETERMINERS:
+            place += 1
+        return place if self.kind(place) in ("number", "(") else None
+
+    def factor(self) -> Expression:
+        if self.kind(self.place) in ("-", "+"):
+            sign = self.kind(self.place)
+            self.place += 1
+            value = self.factor()
+            return value if sign == "+" else Operation("-", Number(Fraction(0), None), value)
+        base = self.atom()
+        if self.kind(self.place) != "^":
+            return base
+        self.place += 1
+        return Operation("^", base, self.factor())
+
+    def atom(self) -> Expression:
+        kind = self.kind(self.place)
+        if kind == "number":
+            return self.number()
+        if kind == "frac":
+            self.place += 1
+            return Operation("/", self.parenthesis(), self.parenthesis())
+        inside = self.parenthesis()
+        self.unit(is_part=False)
+        return inside
+
+    def parenthesis(self) -> Expression:
+        if self.kind(self.place) != "(":
+            raise NotArithmeticError("an operand was expected")
+        self.place += 1
+        inside = self.expression()
+        if self.kind(self.place) != ")":
+            raise NotArithmeticError("a parenthesis was expected to close")
+        self.place += 1
+        return inside
+
+    def number(self) -> Number:
+        number = self.tokens[self.place].number
+        if number is None:
+            raise NotArithmeticError("a number was expected")
+        self.place += 1
+        units, of = self.unit(is_part=number.is_part)
+        return replace(number, units=(*number.units, *units), of=of)
+
+    def unit(self, *, is_part: bool) -> tuple[tuple[str, ...], bool]:
+        """The words after a number, and whether they say of what it is a part."""
+        words: list[str] = []
+        of = False
+        while (n_tokens := self.unit_tokens()) and not (is_part and self.shared_number()):
+            said = [token.text for token in self.tokens[self.place : self.place + n_tokens] if token.kind == "word"]
+            of = of or (is_part and not words and said[:1] == ["of"])
+            words += said
+            self.place += n_tokens
+        return tuple(words), of
+
+    def unit_tokens(self) -> int:
+        """How many tokens the next part of a unit takes: `hours`, `/hour`, `(for Ann)`; 0 where there is none."""
+        kind, following = self.kind(self.place), self.kind(self.place + 1)
+        if kind == "word":
+            return 3 if following == "^" and self.kind(self.place + 2) == "number" else 1
+        if kind == "/" and following == "word":
+            return 2
+        if kind == "(" and following == "word":
+            close = self.place + 2
+            while self.kind(close) == "word":
+                close += 1
+            return close + 1 - self.place if self.kind(close) == ")" else 0
+        return 0
