@@ -1,0 +1,146 @@
+"""A page shows what a notebook holds, runs nothing of it, and fetches nothing."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import nbformat
+import pytest
+
+from attnent.report import ANSWER, FIGURE, Answer, answer_of, write_report
+from attnent.stats import NO_INTERVAL, Interval
+
+HOSTILE = (
+    "<script>window.hasRun = 1</script>",
+    "<img src=x onerror='window.hasRun = 1'>",
+    "<svg onload='window.hasRun = 1'></svg>",
+    "<a href='javascript:window.hasRun = 1'>here</a>",
+    "<iframe srcdoc='<script>parent.hasRun = 1</script>'></iframe>",
+    "</script></style><style>* { display: none }</style>",
+    "<form action='https://example.com'><input autofocus onfocus='window.hasRun = 1'></form>",
+    "<meta http-equiv='refresh' content='0; url=https://example.com'><base href='https://example.com'>",
+    "<math><mtext></mtext><mglyph><style><!--</style><img title='--><img src=x onerror=window.hasRun=1>'>",
+)
+TABLE = ("<style scoped>th { color: red }</style><table onclick='x()'><tr><td>1 &lt; 2 ", "</td></tr></table>")
+
+
+def hostile_notebook(path):
+    """Every kind of cell and output that can hold text, all of it hostile."""
+    new = nbformat.v4
+    text = "\n\n".join(HOSTILE)
+    figure = {"data": [{"y": [1, 2], "name": text}], "layout": {"title": {"text": text}}}
+    mimes = [
+        {"text/markdown": text},
+        {"text/html": text},
+        {"text/html": text.join(TABLE), "text/plain": "a table"},
+        {"text/plain": text},
+        {"text/latex": text, "text/plain": text},
+        {"image/svg+xml": f"<svg>{text}</svg>", "text/plain": text},
+        {"application/javascript": "window.hasRun = 1", "text/plain": text},
+        {FIGURE: figure},
+        Answer(text, n=1, effect_name=text)._repr_mimebundle_(),
+    ]
+    cell = new.new_code_cell(f"x = 1  # {text}", metadata={"tags": ["answer"]})
+    cell.outputs = [new.new_output("display_data", data=data) for data in mimes]
+    cell.outputs += [
+        new.new_output("stream", text=text),
+        new.new_output("error", ename="E", evalue=text, traceback=[text]),
+    ]
+    cells = [new.new_markdown_cell(f"# Hostile\n\n{text}\n\n| a |\n|---|\n| **b** |"), cell, new.new_raw_cell(text)]
+    nbformat.write(new.new_notebook(cells=cells), path)
+    return path
+
+
+class Elements(HTMLParser):
+    """The elements of a page, with their attributes and the text of the scripts."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.text = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture
+def page(tmp_path):
+    write_report(hostile_notebook(tmp_path / "n.ipynb"), tmp_path / "n.html")
+    return (tmp_path / "n.html").read_text()
+
+
+def test_no_script_stands_in_a_page_but_ours(page):
+    scripts = [about for tag, about in Elements(page).found if tag == "script"]
+    [policy] = re.findall(r"script-src 'nonce-([^']+)'", page)
+    assert [about for about in scripts if about.get("type") != "application/json"] == [{"nonce": policy}] * 2
+    assert len(scripts) == 3
+
+
+def test_no_element_of_a_page_can_run_or_fetch(page):
+    found = Elements(page).found
+    assert not {tag for tag, _ in found} & {"iframe", "object", "embed", "form", "input", "base", "link", "svg", "math"}
+    assert not [about for _, about in found if any(name.startswith("on") for name in about)]
+    addresses = [about[name] for _, about in found for name in ("src", "href", "srcdoc", "action") if name in about]
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in addresses), addresses
+
+
+def test_hostile_text_is_shown_as_text(page):
+    text = "".join(Elements(page).text)
+    for told in ("window.hasRun = 1", "onerror", "srcdoc", "http-equiv"):
+        assert text.count(told) >= 4
+
+
+def test_tables_and_markdown_are_not_lost_in_the_cleaning(page):
+    tags = [tag for tag, _ in Elements(page).found]
+    assert tags.count("table") == 2
+    assert {"h1", "th", "td", "strong"} <= set(tags)
+    assert "1 &lt; 2" in page
+
+
+def test_a_page_forbids_all_that_it_does_not_need(page):
+    assert "default-src 'none'; script-src 'nonce-" in page
+    assert "unsafe-eval" not in page
+
+
+def test_a_figure_stands_in_a_page_as_it_was(page):
+    [source] = re.findall(r'<div class="figure"><script type="application/json">(.*?)</script>', page)
+    assert json.loads(source)["data"][0]["y"] == [1, 2]
+    assert json.loads(source)["layout"]["title"]["text"] == "\n\n".join(HOSTILE)
+
+
+def test_html_without_a_table_gives_way_to_its_plain_text(tmp_path):
+    cell = nbformat.v4.new_code_cell("x")
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", data={"text/html": "<div>rich</div>", "text/plain": "plain"})
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "n.ipynb")
+    write_report(tmp_path / "n.ipynb", tmp_path / "n.html")
+    page = (tmp_path / "n.html").read_text()
+    assert "plain</pre>" in page
+    assert "rich" not in page
+
+
+def test_a_page_without_figures_does_not_carry_plotly(tmp_path):
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# t")]), tmp_path / "n.ipynb")
+    write_report(tmp_path / "n.ipynb", tmp_path / "n.html")
+    assert (tmp_path / "n.html").stat().st_size < 50_000
+
+
+def test_an_answer_tells_its_facts_beside_its_text():
+    bundle = Answer("a < b", n=7, accuracy=0.5, effect=Interval(0.6, 0.5, 0.7), effect_name="e")._repr_mimebundle_()
+    assert "a &lt; b" in bundle["text/html"]
+    assert json.loads(json.dumps(bundle[ANSWER])) == {
+        "answer": "a < b", "n": 7, "accuracy": 0.5, "effect": [0.6, 0.5, 0.7], "effect_name": "e"
+    }  # fmt: skip
+
+
+def test_an_effect_that_could_not_be_determined_is_none():
+    assert Answer("a", n=7, effect=NO_INTERVAL)._repr_mimebundle_()[ANSWER]["effect"] is None
+
+
+def test_a_notebook_that_did_not_come_to_its_answer_has_none():
+    cell = nbformat.v4.new_code_cell("x", metadata={"tags": ["answer"]})
+    assert answer_of(nbformat.v4.new_notebook(cells=[cell]))["answer"] == ""
