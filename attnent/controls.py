@@ -20,7 +20,8 @@ from attnent.runs import Run, RunError
 from attnent.trace import DERIVED, MEASURES, TraceError
 
 GroupsOf = Callable[[Run], pd.Series]  # of a Run: the group of each response, by response_id
-_KNOB = Layout(width="auto", max_width="24em")
+_KNOB, _WIDE_KNOB = Layout(width="auto", max_width="24em"), Layout(width="34em")
+_ALL = "all"  # of a knob: the mean over all layers or heads
 
 
 class Control(VBox):
@@ -41,7 +42,7 @@ class Control(VBox):
     ) -> None:
         self.figure = go.Figure()
         self._groups_of, self._fill, self._draw, self._knobs = groups_of, fill, draw, knobs
-        self._model = Dropdown(options=runs_beside(run), value=run, description="model", layout=_KNOB)
+        self._model = Dropdown(options=runs_beside(run), value=run, description="model", layout=_WIDE_KNOB)
         self._output = Output()
         row = HBox([self._model, *knobs.values()], layout=Layout(flex_flow="row wrap"))
         super().__init__([row, self._output])
@@ -104,18 +105,20 @@ def _fill_curves(run: Run, groups: pd.Series, knobs: Mapping[str, Any]) -> None:
     knobs["shown"].options, knobs["shown"].value = names, names
     trace = run.trace(run.recorded[0])
     for axis in ("layer", "head"):
-        _offer(knobs[axis], [(f"all {axis}s", None), *((f"{axis} {at}", at) for at in trace[axis].values.tolist())])
+        _offer(knobs[axis], [(f"all {axis}s", _ALL), *((f"{axis} {at}", at) for at in trace[axis].values.tolist())])
 
 
 def _draw_curves(
-    run: Run, groups: pd.Series, *, measure: str, shown: tuple[str, ...], layer: int | None, head: int | None
+    run: Run, groups: pd.Series, *, measure: str, shown: tuple[str, ...], layer: int | str, head: int | str
 ) -> go.Figure:
+    places = {"layer": layer, "head": head}
+    one = {name: at for name, at in places.items() if at != _ALL}
     tokens = run.tokens
-    if layer is not None or head is not None or measure not in tokens:
-        tokens = _tokens_of(_stack(run, measure), layer, head)
+    if one or measure not in tokens:
+        tokens = _tokens_of(_stack(run, measure), one)
     chosen = groups[groups.isin(shown)]
     table = stats.curve(tokens, measure, chosen.astype(pd.CategoricalDtype(sorted(groups.unique()))))
-    where = [f"all {name}s" if at is None else f"{name} {at}" for name, at in (("layer", layer), ("head", head))]
+    where = [f"all {name}s" if at == _ALL else f"{name} {at}" for name, at in places.items()]
     return plots.curves(
         {measure: table},
         title=f"{run.manifest['identity']['model']}, {', '.join(where)}: mean over responses, 95 % bands",
@@ -190,11 +193,10 @@ def _measures(chosen: str) -> Dropdown:
 
 
 def _offer(knob: Dropdown, options: list[tuple[str, Any]]) -> None:
-    """Other options; what was chosen stays chosen where it is still among them."""
+    """Other options; what was chosen stays chosen where it is still among them, else the first is."""
     before = knob.value
     knob.options = options
-    if any(value == before for _, value in options):
-        knob.value = before
+    knob.value = before if any(value == before for _, value in options) else options[0][1]
 
 
 # ---- values
@@ -207,10 +209,9 @@ def _stack(run: Run, measure: str) -> xr.DataArray:
     return values.sel(layer=values["layer_kind"] != "cross")
 
 
-def _tokens_of(values: xr.DataArray, layer: int | None, head: int | None) -> pd.DataFrame:
-    """A row a token, as `Run.tokens` has, of one layer and head or of the mean over all of them."""
-    chosen = {name: at for name, at in (("layer", layer), ("head", head)) if at is not None}
-    means = values.sel(chosen).mean([name for name in ("layer", "head") if name not in chosen])
+def _tokens_of(values: xr.DataArray, one: Mapping[str, Any]) -> pd.DataFrame:
+    """A row a token, as `Run.tokens` has, of `one` layer or head and the mean over what it does not name."""
+    means = values.sel(one).mean([name for name in ("layer", "head") if name not in one])
     series = means.transpose("response", "step").to_series().dropna()
     return series.rename(values.name).rename_axis(["response_id", "step"]).reset_index()
 

@@ -57,6 +57,7 @@ def test_the_first_figure_is_the_mean_over_all_layers_and_heads(run):
     wrong = [response_id for response_id, grade in grade_of(run).items() if grade == "wrong"]
     expected = run.stack("entropy").sel(response=wrong).mean(["response", "layer", "head"])
     np.testing.assert_allclose(means(control, "wrong"), expected, rtol=1e-5)
+    assert [knob(control, axis).label for axis in ("layer", "head")] == ["all layers", "all heads"]
 
 
 @pytest.mark.parametrize("measure", ["varentropy", "sinkless_entropy", "effective_keys"])
@@ -86,7 +87,7 @@ def test_another_model_of_the_same_task_can_be_chosen_and_offers_its_own_layers(
     models = knob(control, "model")
     assert [label.split(",")[0] for label, _ in models.options] == ["small", "large"]
     models.value = models.options[1][1]
-    assert [value for _, value in knob(control, "layer").options] == [None, 0, 1, 2]
+    assert [value for _, value in knob(control, "layer").options] == ["all", 0, 1, 2]
     assert knob(control, "layer").value == 1, "what was chosen stays chosen"
     assert control.figure.layout.title.text.startswith("large, layer 1")
 
