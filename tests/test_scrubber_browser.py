@@ -399,6 +399,22 @@ def test_an_executed_notebook_opened_afresh_scrubs_with_no_cell_run(browser, lab
         shut_down_kernel(one.page)
 
 
+def test_in_jupyterlab_it_follows_the_theme(browser, lab, executed):
+    address, root = lab
+    with watched(browser, width=1200) as one:
+        open_notebook(one.page, address, str(executed.relative_to(root)))
+        widget = one.page.locator(".attnent")
+        widget.wait_for()
+        inks = []
+        for theme in ("JupyterLab Dark", "JupyterLab Light"):
+            one.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+            one.page.wait_for_selector(f"body[data-jp-theme-name='{theme}']")
+            inks.append(widget.evaluate("node => getComputedStyle(node).color"))
+        assert inks == ["rgb(228, 230, 233)", "rgb(29, 33, 38)"]
+        one.check()
+        shut_down_kernel(one.page)
+
+
 def test_a_notebook_that_is_not_trusted_shows_coloured_text_and_runs_nothing(browser, lab, executed):
     address, root = lab
     node = nbformat.read(executed, as_version=4)

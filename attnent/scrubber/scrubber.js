@@ -28,6 +28,7 @@ function format(value, error = 0) {
 
 const formatEnd = (limits, end) => format(limits[0] + (limits[1] - limits[0]) * end, (limits[1] - limits[0]) / 1000);
 
+const counted = (n) => `${n} token${n === 1 ? "" : "s"}`;
 const probability = (value) => (value < 0.001 ? "< 0.001" : value.toFixed(3));
 
 function ends(...series) {
@@ -102,7 +103,7 @@ const HIDDEN = /([\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u20
 
 function mark(character) {
   const code = character.codePointAt(0), known = { "\n": "↵", "\t": "⇥", " ": "·" }[character];
-  return known ?? (code < 32 ? String.fromCodePoint(0x2400 + code) : `U+${code.toString(16).toUpperCase().padStart(4, "0")}`);
+  return known ?? `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
 function writeToken(span, text) {
@@ -160,11 +161,11 @@ class Panel {
     this.response = response;
     this.step = -1;
     this.node.setAttribute("aria-label", `response ${response.id}`);
-    const facts = `${response.n} token${response.n === 1 ? "" : "s"} · ${response.model}`;
+    const facts = `${counted(response.n)} · ${response.model}`;
     const cut = response.finish_reason === "length" ? " · cut at the length limit" : "";
     this.title.replaceChildren(h("b", {}, response.id), ...(response.grade ? [h("span", { class: "grade" }, response.grade)] : []),
       h("span", { class: "faint" }, facts + cut));
-    this.prompt.replaceChildren(h("summary", {}, h("span", { dir: "auto" }, response.prompt)), h("p", { dir: "auto" }, response.prompt));
+    this.prompt.replaceChildren(h("summary", {}, "Prompt: ", h("bdi", {}, response.prompt)), h("p", { dir: "auto" }, response.prompt));
     this.writeText();
     this.errors.replaceChildren(...response.errors.map((error) => this.errorLine(error)));
     this.candidates.reserve(response.n_ranks);
@@ -256,7 +257,7 @@ class Panel {
     parts.push(s("text", { class: "name", x: (frame.left + frame.right) / 2, y: height - 4, "text-anchor": "middle" }, "step (token)"));
     const axis = (limits, unit, side) => {
       const y = scale(limits), [at, anchor, middle] = side === "left" ? [frame.left - 5, "end", 11] : [frame.right + 5, "start", width - 4];
-      for (const tick of ticks(limits, 3)) parts.push(s("text", { x: at, y: y(tick) + 4, "text-anchor": anchor }, String(tick)),
+      for (const tick of ticks(limits, 4)) parts.push(s("text", { x: at, y: y(tick) + 4, "text-anchor": anchor }, String(tick)),
         ...(side === "left" ? [s("path", { class: "grid", d: `M${frame.left} ${y(tick)}H${frame.right}` })] : []));
       const centre = (frame.top + frame.bottom) / 2;
       parts.push(s("text", { class: "name", x: middle, y: centre, "text-anchor": "middle", transform: `rotate(-90 ${middle} ${centre})` }, unit || "1"));
@@ -265,16 +266,17 @@ class Panel {
     const keys = [];
     const line = (series, y, kind, name) => {
       parts.push(s("path", { class: `line ${kind}`, d: path(series, x, y) }));
-      keys.push(h("span", {}, h("span", { class: `swatch ${kind}` }), name));
+      keys.unshift(h("span", {}, h("span", { class: `swatch ${kind}` }), name));
     };
+    if (overlay && this.overlayLimits) line(means[overlay.name], axis(this.overlayLimits, overlay.unit, "right"), "second", `${overlay.title} (right axis)`);
     if (this.curveLimits) {
       const y = axis(this.curveLimits, about.unit, "left");
       if (cell >= 0) line(means[about.name], y, "mean", `${about.title}, mean of heads`);
       line(values, y, "main", this.name());
     }
-    if (overlay && this.overlayLimits) line(means[overlay.name], axis(this.overlayLimits, overlay.unit, "right"), "second", `${overlay.title} (right axis)`);
     if (errors.length) keys.push(h("span", {}, h("span", { class: "swatch error" }), "error span"));
     this.key.replaceChildren(...keys);
+    this.node.classList.toggle("dense", n > width);
     this.curve.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.curve.setAttribute("height", height);
     this.curve.setAttribute("aria-label", `curve over tokens: ${keys.map((one) => one.textContent).join("; ")}`);
@@ -302,6 +304,7 @@ class Panel {
     this.masses.draw(this, step);
     this.candidates.draw(this.response, step);
     this.read(step);
+    this.cursor.hidden = step < 0;
     if (step < 0) return;
     this.spans[step].classList.add("now");
     if (!isPreview) this.intoView(this.spans[step]);
@@ -325,7 +328,7 @@ class Panel {
     if (step < 0) return this.reading.replaceChildren(h("span", { class: "faint" }, "no token"));
     const rows = [[this.name(), this.value(step)]];
     if (overlay) rows.push([overlay.title, withUnit(format(means[overlay.name][step]), overlay.unit)]);
-    this.reading.replaceChildren(h("div", { class: "token-name" }, h("span", { class: "faint" }, `token ${step} `), h("bdi", {}, `“${spoken(tokens[step])}”`)),
+    this.reading.replaceChildren(h("div", { class: "token-name" }, h("span", { class: "faint" }, `token ${step} `), "“", h("bdi", {}, spoken(tokens[step])), "”"),
       ...rows.map(([name, value]) => h("div", { class: "row" }, h("span", {}, name), h("b", {}, value))));
   }
 
@@ -446,7 +449,7 @@ class HeadMap {
     const { layers, kinds, n_heads } = this.response, { mapped } = this.panel.scrubber, map = this.response.maps[mapped.name];
     const cell = this.pointed >= 0 ? this.pointed : this.followed ?? -1;
     this.canvas.setAttribute("aria-label", `${this.title.textContent}, ${layers.length} layers by ${n_heads} heads. Arrow keys move, Enter follows a head, Escape shows the mean.`);
-    if (cell < 0 || this.step < 0) return void (this.note.textContent = "Click a cell to follow its head.");
+    if (cell < 0 || this.step < 0) return void (this.note.textContent = this.step < 0 ? "" : "Click a cell to follow its head.");
     const row = Math.floor(cell / n_heads), kind = kinds[row] === "self" ? "" : ` (${kinds[row]})`;
     const value = format(valueAt(map, layers.length * n_heads, this.step, cell), errorOf(map, cell));
     const verb = cell === this.followed && this.pointed < 0 ? "Following layer" : "layer";
@@ -545,7 +548,8 @@ class Candidates {
       if (!row) return;
       node.className = row.isChosen ? "chosen" : "";
       bar.style.width = `${100 * (row.share || 0)}%`;
-      text.textContent = row.text === undefined ? `token id ${row.id}` : `“${spoken(row.text)}”`;
+      text.textContent = row.text === undefined ? `token id ${row.id}` : spoken(row.text);
+      text.className = row.text === undefined ? "" : "quoted";
       share.textContent = `${row.isChosen ? "chosen " : ""}${Number.isFinite(row.share) ? probability(row.share) : "missing"}`;
     });
   }
@@ -661,7 +665,7 @@ class Scrubber {
 
   showResponses(state) {
     const inGrade = this.data.responses.filter(({ id, grade }) => !state.grade || grade === state.grade || id === state.response);
-    const label = ({ id, grade, n }) => [id, [id, grade, `${n} tokens`].filter(Boolean).join(" · ")];
+    const label = ({ id, grade, n }) => [id, [id, grade, counted(n)].filter(Boolean).join(" · ")];
     options(this.controls.response, inGrade.map(label));
     options(this.controls.compared, [["", "none"], ...this.data.responses.map(label)]);
     for (const name of ["grade", "response", "compared"]) this.controls[name].value = state[name];
