@@ -24,12 +24,13 @@ _ANNOTATION = re.compile(r"<<([^<>\n]*)>>")
 _LINE = re.compile(r"[^\n]+")
 
 # Words before an expression that make its value another: `half of 5 + 3`, `5 more than 2 * 3`, `divided by 2 + 3`.
-_CHANGES_VALUE = frozenset(
-    """half twice double doubled thrice triple tripled quadruple third quarter fourth fifth sixth tenth dozen plus minus
-    times less than per every negative two three four five six seven eight nine ten eleven twelve fifteen twenty thirty
-    forty fifty sixty seventy eighty ninety hundred thousand million""".split()
-)
-_LINKS = frozenset("of the a an his her their its those these all as many much".split())
+_CHANGES_VALUE = {
+    "half", "twice", "double", "doubled", "thrice", "triple", "tripled", "quadruple", "third", "quarter", "fourth",
+    "fifth", "sixth", "tenth", "dozen", "plus", "minus", "times", "less", "than", "per", "every", "negative", "two",
+    "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "fifteen", "twenty", "thirty",
+    "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred", "thousand", "million",
+}  # fmt: skip
+_LINKS = {"of", "the", "a", "an", "his", "her", "their", "its", "those", "these", "all", "as", "many", "much"}
 _SPELLINGS = {
     "feet": "foot", "inches": "inch", "pennies": "cent", "penny": "cent", "centuries": "century", "$": "dollar",
     "\\$": "dollar", "¢": "cent", "hr": "hour", "min": "minute", "sec": "second", "lb": "pound", "oz": "ounce",
@@ -50,6 +51,7 @@ _CONVERSIONS: dict[tuple[str, str], tuple[int, ...]] = {
     ("dollar", "cent"): (100,), ("dollar", "nickel"): (20,), ("dollar", "dime"): (10,), ("dollar", "quarter"): (4,),
 }  # fmt: skip
 _DOZEN = 12
+_FLOATING = Fraction(1, 10**12)  # relative error of what a calculator shows, such as 26.666666666666668
 _REPEATING = (3, 6, 7, 9)  # denominators whose fractions are written as rounded decimals
 
 
@@ -115,8 +117,7 @@ def _left_side(tokens: Sequence[Token], *, linked: bool) -> _Side | None:
     clause = tokens[ends[-1] + 1 if ends else 0 :][-_WINDOW:]
     found: list[tuple[int, Expression]] = []
     for start, token in enumerate(clause):
-        after_dash = start > 0 and clause[start - 1].kind == "-" and (start == 1 or clause[start - 2].kind == "word")
-        if token.kind in ("number", "(", "-", "+", "frac") and (not found or after_dash):
+        if token.kind in ("number", "(", "-", "+", "frac") and (not found or _may_be_dash(clause, start)):
             try:
                 expression, n_tokens = parse(clause[start:])
             except NotArithmeticError:
@@ -129,6 +130,12 @@ def _left_side(tokens: Sequence[Token], *, linked: bool) -> _Side | None:
     return _Side(
         [expression for _, expression in found], clause[start:], start == 0, linked and not ends and start == 0
     )
+
+
+def _may_be_dash(clause: Sequence[Token], start: int) -> bool:
+    """Whether the minus at this place or before it may be a dash or a sign: nothing or a word is to its left."""
+    minus = next((place for place in (start, start - 1) if place >= 0 and clause[place].kind == "-"), None)
+    return minus is not None and (minus == 0 or clause[minus - 1].kind == "word")
 
 
 def _stands_alone(before: Sequence[Token]) -> bool:
@@ -238,7 +245,9 @@ def _adds(expression: Expression) -> bool:
 
 
 def _agree(here: Fraction, left: Expression, there: Fraction, right: Expression) -> bool:
-    return here == there or _is_rounding(there, right, here, left) or _is_rounding(here, left, there, right)
+    if abs(here - there) <= abs(here) * _FLOATING:
+        return True
+    return _is_rounding(there, right, here, left) or _is_rounding(here, left, there, right)
 
 
 def _is_rounding(shown: Fraction, number: Expression, exact: Fraction, origin: Expression) -> bool:

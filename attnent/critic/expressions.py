@@ -19,10 +19,11 @@ from typing import Literal, NamedTuple
 Kind = Literal["number", "+", "-", "*", "/", "^", "(", ")", "=", "frac", "word", "odd", "end"]
 
 Operator = Literal["+", "-", "*", "/", "^"]
+Found = tuple[Operator, int]  # an operator, and how many tokens it takes
 
 _MOST_DIGITS = 30
 
-# The first that matches counts. `skip` is laid out, not said; `odd` is what no expression may touch; `end` ends a clause.
+# The first that matches counts. `skip` is layout; `odd` is what no expression may touch; `end` ends a clause.
 _TOKEN = re.compile(
     r"""
     (?P<skip><<[^<>\n]*>>|\s+|(?<![\d)])\*\*|\*\*(?![\d(])|__+|~~+|`+|\\[,;:!()\[\] ]|\\left|\\right|\\q?quad|\\boxed|&)
@@ -44,6 +45,7 @@ _TOKEN = re.compile(
   | (?P<hyphen>(?<=[^\W_])-(?=[^\W\d_]{2}))
   | (?P<minus>[-−–—]|\bminus(?=[ ]\$?\.?\d))
   | (?P<frac>\\[dt]?frac(?=\{))
+  | (?P<turn>\b(?:because|since|so|therefore|thus|hence|then)\b)
   | (?P<open>[(\[{])
   | (?P<close>[)\]}])
   | (?P<text>\\(?:text|mathrm|textbf|mathbf)\s?\{[^{}\n]*\})
@@ -55,13 +57,13 @@ _TOKEN = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _KINDS: dict[str, Kind] = {
-    "arrow": "end", "odd": "odd", "equals": "=", "power": "^", "times": "*", "over": "/", "plus": "+", "minus": "-",
+    "arrow": "end", "turn": "end", "odd": "odd", "equals": "=", "power": "^", "times": "*", "over": "/", "plus": "+", "minus": "-",
     "frac": "frac", "open": "(", "close": ")", "text": "word", "letter": "odd", "word": "word",
 }  # fmt: skip
 _NUMBERS = ("mixed", "ratio", "vulgar", "decimal")
 _SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _DETERMINERS = {"the", "his", "her", "their", "its", "those", "these", "all", "my", "our", "your"}
-_UNCERTAIN = {"half", "squared", "cubed", "am", "pm", "oclock", "o'clock", "noon", "midnight"}
+_UNCERTAIN = {"than", "half", "squared", "cubed", "am", "pm", "oclock", "o'clock", "noon", "midnight"}
 
 
 class Token(NamedTuple):
@@ -129,17 +131,15 @@ def tokenize(text: str) -> list[Token]:
     currency: re.Match[str] | None = None
     for match in _TOKEN.finditer(text):
         group = match.lastgroup or ""
-        last = tokens[-1] if tokens else None
-        number = last.number if last and last.stop >= match.start() - 1 else None
         if group == "skip":
             continue
+        last = tokens[-1] if tokens else None
+        near = last.number if last and last.stop >= match.start() - 1 else None
         if group in _NUMBERS:
             tokens.append(_number_token(match, group, currency))
-        elif (
-            last and number and (group in ("percent", "scale") or (group == "currency" and last.stop == match.start()))
-        ):
-            tokens[-1] = last._replace(number=_with_sign(number, group, match[0]), stop=match.end())
-        elif group == "raised" and number:
+        elif last and near and (group in ("percent", "scale") or (group == "currency" and last.stop == match.start())):
+            tokens[-1] = last._replace(number=_with_sign(near, group, match[0]), stop=match.end())
+        elif group == "raised" and near:
             two = Number(Fraction(unicodedata.digit(match[0])), Fraction(1))
             tokens += [Token("^", "^", *match.span()), Token("number", match[0], *match.span(), two)]
         elif group not in ("currency", "hyphen", "raised"):
@@ -251,16 +251,17 @@ class _Parser:
             left = Operation(sign, left, right)
         return left
 
-    def sum_operator(self, left: Expression) -> tuple[Operator, int] | None:
+    def sum_operator(self, left: Expression) -> Found | None:
         kind = self.kind(self.place)
         return ("+", 1) if kind == "+" else ("-", 1) if kind == "-" else None
 
-    def product_operator(self, left: Expression) -> tuple[Operator, int] | None:
+    def product_operator(self, left: Expression) -> Found | None:
         """`*`, `/`, the `of` after a share, or nothing before a parenthesis; and how many tokens that is."""
         kind = self.kind(self.place)
         if kind in ("*", "/"):
             return ("*", 1) if kind == "*" else ("/", 1)
-        if isinstance(left, Number) and left.is_part and (number := self.shared_number()):
+        is_share = isinstance(left, Number) and left.is_part and self.kind(self.place - 1) == "number"
+        if is_share and (number := self.shared_number()):
             return "*", number - self.place
         glued = kind == "(" and self.place > 0 and self.tokens[self.place - 1].stop == self.tokens[self.place].start
         return ("*", 0) if glued and self.kind(self.place - 1) in ("number", ")") else None
@@ -319,7 +320,7 @@ class _Parser:
         """The words after a number, and whether they say of what it is a part."""
         words: list[str] = []
         of = False
-        while (n_tokens := self.unit_tokens()) and not (is_part and self.shared_number()):
+        while (n_tokens := self.unit_tokens()) and not (is_part and not words and self.shared_number()):
             said = [token.text for token in self.tokens[self.place : self.place + n_tokens] if token.kind == "word"]
             of = of or (is_part and not words and said[:1] == ["of"])
             words += said

@@ -12,11 +12,12 @@ from attnent.critic.steps import CriticError, split_steps
 Mistake = Literal["slip", "wrong operand", "wrong operator"]
 MISTAKES: tuple[Mistake, ...] = get_args(Mistake)
 
-_NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
+_NUMBER = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)"
 _EQUATION = re.compile(
-    rf"""(?<![\w.,/^])(?P<left>{_NUMBER})(?![\d/]*/[\d/]) (?:[^\S\n]*[^\W\d_]{{2,}}|%)* [^\S\n)]*
+    rf"""(?<![\w.,/^]) (?P<left>{_NUMBER}) (?:[^\S\n]*[^\W\d_]{{2,}}|%)* [^\S\n)]*
          (?P<operator>[-+*/x×÷–−]) [^\S\n]*[$£€]?[^\S\n]* (?P<right>{_NUMBER}) (?![\w^])
-         (?:[^\S\n]*[/(]?[^\W\d_]{{2,}}|%)* [)\s]*? [^\S\n]*=[^\S\n]* [$£€]?[^\S\n]* (?P<result>{_NUMBER})(?![\w/^]|[.,]\d)""",
+         (?:[^\S\n]*[/(]?[^\W\d_]{{2,}}|%)* [)\s]*? [^\S\n]*=[^\S\n]*
+         [$£€]?[^\S\n]* (?P<result>{_NUMBER}) (?![\w/^]|[.,]\d)""",
     re.VERBOSE,
 )
 _NOTE = re.compile(r"<<[^<>\n]*>>")
