@@ -134,6 +134,11 @@ def run_all_cells(page: Any) -> None:
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
 
+def wait_until_idle(page: Any) -> None:
+    status = "window.jupyterapp.shell.currentWidget.sessionContext.kernelDisplayStatus"
+    page.wait_for_function(f"{status} === 'idle'", timeout=240_000)
+
+
 def run_cell(page: Any, place: int) -> str:
     """Run one cell again and give back what it printed."""
     page.evaluate(

@@ -27,6 +27,7 @@ from attnent.trace import MEASURES, save_trace
 
 pytestmark = pytest.mark.browser
 
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 EVIL = '<img src=x onerror="window.hasRun=1"></script><script>window.hasRun=1</script>'
 WORDS = ["the", "river", "runs", "over", "stones", "and", "nobody", "knows", "why"]
 
@@ -379,6 +380,25 @@ def test_in_jupyterlab_it_scrubs_and_python_reads_and_sets_its_state(browser, la
         shut_down_kernel(one.page)
 
 
+def test_notebook_01_runs_in_jupyterlab_and_its_scrubber_scrubs(browser, lab):
+    address, root = lab
+    node = nbformat.read(NOTEBOOKS / "01_factual_vs_creative.ipynb", as_version=4)
+    next(cell for cell in node.cells if "parameters" in cell.metadata.get("tags", [])).source += "\nn = 12"
+    (root / "notebooks").mkdir()
+    nbformat.write(node, root / "notebooks" / "01.ipynb")
+    with watched(browser, width=1200) as one:
+        open_notebook(one.page, address, "notebooks/01.ipynb")
+        run_all_cells(one.page)
+        one.page.wait_for_selector(".attnent canvas", timeout=240_000)
+        one.page.wait_for_function(
+            "window.jupyterapp.shell.currentWidget.sessionContext.kernelDisplayStatus === 'idle'"
+        )
+        scrub_everything(one.page)
+        assert one.page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+        one.check()
+        shut_down_kernel(one.page)
+
+
 @pytest.fixture(scope="module")
 def executed(lab) -> Path:
     """The same notebook, executed and signed without a browser."""
@@ -408,7 +428,7 @@ def test_in_jupyterlab_it_follows_the_theme(browser, lab, executed):
         inks = []
         for theme in ("JupyterLab Dark", "JupyterLab Light"):
             one.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
-            one.page.wait_for_selector(f"body[data-jp-theme-name='{theme}']")
+            one.page.wait_for_selector(f"body[data-jp-theme-name='{theme}']", state="attached")
             inks.append(widget.evaluate("node => getComputedStyle(node).color"))
         assert inks == ["rgb(228, 230, 233)", "rgb(29, 33, 38)"]
         one.check()
