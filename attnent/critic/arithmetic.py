@@ -26,11 +26,12 @@ _LINE = re.compile(r"[^\n]+")
 # Words before an expression that make its value another: `half of 5 + 3`, `5 more than 2 * 3`, `divided by 2 + 3`.
 _CHANGES_VALUE = {
     "half", "twice", "double", "doubled", "thrice", "triple", "tripled", "quadruple", "third", "quarter", "fourth",
-    "fifth", "sixth", "tenth", "dozen", "plus", "minus", "times", "less", "than", "per", "every", "negative", "two",
+    "fifth", "sixth", "tenth", "dozen", "plus", "minus", "times", "less", "than", "negative", "two",
     "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "fifteen", "twenty", "thirty",
     "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred", "thousand", "million",
 }  # fmt: skip
 _LINKS = {"of", "the", "a", "an", "his", "her", "their", "its", "those", "these", "all", "as", "many", "much"}
+_ROUGHLY = ("round", "remainder", "nearest", "approximat")  # words that say that the result is not exact
 _SPELLINGS = {
     "feet": "foot", "inches": "inch", "pennies": "cent", "penny": "cent", "centuries": "century", "$": "dollar",
     "\\$": "dollar", "¢": "cent", "hr": "hour", "min": "minute", "sec": "second", "lb": "pound", "oz": "ounce",
@@ -82,7 +83,8 @@ def check_arithmetic(solution: str) -> list[FalseEquation]:
 
     Read are numbers with thousands separators, currency and percent signs, fractions, mixed numbers, units between the
     operands, parentheses, powers, LaTeX, and the calculator notes of GSM8K (`<<48/2=24>>24`), whose result must be the
-    number after them. A result may be rounded or cut to the digits shown. Left alone is what is not arithmetic with
+    number after them. A result may be rounded to the
+    digits shown (whole numbers only after a division), and a decimal cut there. Left alone is what is not arithmetic with
     certainty: unknowns, times, dates, ratios, equations across lines, numbers in words, and equations that are true, or
     may be, by their units (`3 hours = 180 minutes`). An equation with a true reading is never false: `20%` is 1/5 or
     20, `10 + 20%` is 12, and in `3 * 4 = 12 + 5 = 17` the 12 is meant.
@@ -151,6 +153,8 @@ def _stands_alone(before: Sequence[Token]) -> bool:
         return last.kind == "(" or (len(before) == 1 and last.text in "-*+")  # the mark of a list
     if word == "by":
         return not any(token.text.lower().startswith(("divid", "multipl")) for token in before)
+    if word in ("per", "every"):
+        return all(token.kind != "number" for token in before)
     return word not in _CHANGES_VALUE and _last_but_words(before) not in ("+", "*", "^", "frac")
 
 
@@ -162,6 +166,8 @@ def _right_side(tokens: Sequence[Token]) -> _Side | None:
     """The longest expression that the tokens begin with; None where what is after it may belong to it."""
     end = next((place for place, token in enumerate(tokens) if token.kind == "end"), len(tokens))
     clause = tokens[:end][:_WINDOW]
+    if any(token.text.lower().startswith(_ROUGHLY) for token in clause):
+        return None
     try:
         expression, n_tokens = parse(clause)
         first = parse_number(clause)
@@ -251,15 +257,15 @@ def _agree(here: Fraction, left: Expression, there: Fraction, right: Expression)
 
 
 def _is_rounding(shown: Fraction, number: Expression, exact: Fraction, origin: Expression) -> bool:
-    """Whether `shown`, as the number is written, is `exact` rounded or cut to its last digit.
+    """Whether `shown`, as the number is written, is `exact` rounded to its last digit, or cut there if a decimal.
 
-    Whole numbers may be rounded up or down, and only what is divided or a share.
+    Only what is divided or a share may be rounded to a whole number.
     """
     if not isinstance(number, Number) or not number.step or not number.value:
         return False
     last_digit, error = abs(number.step * shown / number.value), abs(exact - shown)
     if number.step == 1 and not number.percent:
-        return _divides(origin) and error < last_digit
+        return _divides(origin) and 2 * error <= last_digit
     return 2 * error <= last_digit or (abs(shown) < abs(exact) and error < last_digit)
 
 

@@ -57,8 +57,9 @@ _TOKEN = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _KINDS: dict[str, Kind] = {
-    "arrow": "end", "turn": "end", "odd": "odd", "equals": "=", "power": "^", "times": "*", "over": "/", "plus": "+", "minus": "-",
-    "frac": "frac", "open": "(", "close": ")", "text": "word", "letter": "odd", "word": "word",
+    "arrow": "end", "turn": "end", "odd": "odd", "equals": "=", "power": "^", "times": "*", "over": "/",
+    "plus": "+", "minus": "-", "frac": "frac", "open": "(", "close": ")", "text": "word", "letter": "odd",
+    "word": "word",
 }  # fmt: skip
 _NUMBERS = ("mixed", "ratio", "vulgar", "decimal")
 _SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
