@@ -233,6 +233,13 @@ def test_a_shorter_response_moves_the_step_to_its_end(scrubber):
     assert scrubber.step == 2
 
 
+def test_steps_reach_to_the_end_of_the_longer_of_two_responses(scrubber):
+    scrubber.response, scrubber.compared = "b", "a"
+    scrubber.step = 5
+    scrubber.compared = ""
+    assert scrubber.step == 2
+
+
 def test_a_response_and_a_step_that_come_together_are_judged_together(scrubber):
     scrubber.set_state({"step": 5, "response": "a"})
     scrubber.set_state({"step": 1, "response": "b"})

@@ -133,11 +133,10 @@ class Scrubber(anywidget.AnyWidget):
 
     @traitlets.validate("step")
     def _check_step(self, proposal: traitlets.Bunch) -> int:
-        n_steps = len(self._responses[self.response]["tokens"])
-        if 0 <= proposal.value < max(1, n_steps):
+        if 0 <= proposal.value < max(1, self._n_steps):
             return proposal.value
         raise ScrubberError(
-            f"response {self.response!r} has {n_steps} steps, so there is no step {proposal.value}; they count from 0"
+            f"what is shown has {self._n_steps} steps, so there is no step {proposal.value}; they count from 0"
         )
 
     @traitlets.validate("layer", "head")
@@ -157,14 +156,17 @@ class Scrubber(anywidget.AnyWidget):
             return proposal.value
         raise ScrubberError(f"no response has the grade {proposal.value!r}; choose one of {_listed(sorted(known))}")
 
-    @traitlets.observe("response")
+    @traitlets.observe("response", "compared")
     def _stay_inside(self, _: Any) -> None:
         """A response that is shorter, or of another shape, cannot be shown where the one before it was."""
-        self.step = min(self.step, max(0, len(self._responses[self.response]["tokens"]) - 1))
-        if not {self.layer, self.head} <= {-1} and not (
-            self.layer in self._places("layer") and self.head in self._places("head")
-        ):
+        self.step = min(self.step, max(0, self._n_steps - 1))
+        if self.layer not in {-1, *self._places("layer")} or self.head not in {-1, *self._places("head")}:
             self.layer = self.head = -1
+
+    @property
+    def _n_steps(self) -> int:
+        """Steps of the longer of the two responses shown."""
+        return max(len(self._responses[id_]["tokens"]) for id_ in (self.response, self.compared or self.response))
 
     def _places(self, axis: str) -> list[int]:
         one = self._responses[self.response]

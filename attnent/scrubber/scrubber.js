@@ -17,6 +17,7 @@ const s = (tag, attributes = {}, ...children) => fill(document.createElementNS(S
 
 // ---- numbers
 
+const range = (start, stop) => Array.from({ length: stop - start }, (_, i) => start + i);
 const withUnit = (text, unit) => (unit && text !== "missing" ? `${text} ${unit}` : text);
 
 /** No more digits than the number is exact to; without `error`, three. */
@@ -106,11 +107,12 @@ function mark(character) {
   return known ?? `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
+/** `text` null is a further part of the character before. */
 function writeToken(span, text) {
+  if (!text) return span.append(h("i", {}, text === null ? "‥" : "empty"));
   const isBlank = text.trim() === "", isMarked = (piece) => isBlank || HIDDEN.test(piece);
   for (const piece of isBlank ? text : text.split(HIDDEN).filter(Boolean))
     span.append(isMarked(piece) ? h("i", {}, mark(piece)) : piece, piece === "\n" ? "\n" : "");
-  if (!text) span.append(h("i", {}, "empty"));
 }
 
 const spoken = (text) => [...text].map((one) => (HIDDEN.test(one) ? mark(one) : one)).join("");
@@ -125,30 +127,27 @@ class Panel {
     this.legend = h("div", { class: "legend" });
     this.text = h("div", { class: "text", dir: "auto", role: "group", "aria-label": "response, coloured by token" });
     this.errors = h("div", { class: "errors" });
-    this.key = h("div", { class: "key" });
-    this.curve = s("svg", { class: "curve", role: "img" });
-    this.cursor = h("div", { class: "cursor" });
+    this.curve = new Curve(this);
     this.reading = h("div", { class: "reading" });
     this.map = new HeadMap(this);
     this.masses = new Masses();
     this.candidates = new Candidates(scrubber.data.texts);
     const beside = h("div", { class: "beside" }, this.reading, this.masses.node, this.candidates.node);
-    this.node = h("section", { class: "panel" }, this.title, this.prompt, this.legend, this.text, this.errors, this.key,
-      h("div", { class: "plot" }, this.curve, this.cursor), h("div", { class: "below" }, this.map.node, beside));
-    this.scrub(this.text, (event) => event.target.closest?.("[data-step]")?.dataset.step);
-    this.scrub(this.curve, (event) => this.stepAt(event));
+    this.node = h("section", { class: "panel" }, this.title, this.prompt, this.legend, this.text, this.errors,
+      this.curve.key, this.curve.node, h("div", { class: "below" }, this.map.node, beside));
+    this.scrub(this.text, (event) => { const at = event.target.closest("[data-step]"); return at && Number(at.dataset.step); });
+    this.scrub(this.curve.svg, (event) => this.curve.stepAt(event));
   }
 
   /** Pointing previews a token, pressing and dragging chooses it. */
   scrub(node, stepOf) {
-    const chosen = (event) => { const step = stepOf(event); return step === undefined ? null : Number(step); };
     node.addEventListener("pointermove", (event) => {
-      const step = chosen(event);
+      const step = stepOf(event);
       if (event.buttons & 1 && step !== null) this.scrubber.set({ step });
       else this.scrubber.preview(step);
     });
     node.addEventListener("pointerdown", (event) => {
-      const step = chosen(event);
+      const step = stepOf(event);
       if (event.button !== 0 || step === null) return;
       event.preventDefault();
       this.scrubber.set({ step });
@@ -174,25 +173,20 @@ class Panel {
 
   writeText() {
     const { tokens, groups, special, errors } = this.response;
-    const inGroup = new Map(groups.flatMap(([start, stop]) => tokens.slice(start, stop).map((_, i) => [start + i, [start, stop]])));
-    const isSpecial = new Set(special);
-    let group = null;
+    const firstOf = new Map(groups.flatMap(([start, stop]) => range(start, stop).map((step) => [step, start])));
     this.spans = tokens.map((token, step) => {
-      const span = h("span", { "data-step": step, class: isSpecial.has(step) ? "token special" : "token" });
-      const [start, stop] = inGroup.get(step) ?? [step, step + 1];
-      if (step === start) writeToken(span, token);
-      else span.append(h("i", {}, "‥"));
-      if (stop - start > 1) span.classList.add("part");
+      const span = h("span", { "data-step": step, class: firstOf.has(step) ? "token part" : "token" });
+      writeToken(span, firstOf.has(step) && firstOf.get(step) !== step ? null : token);
       return span;
     });
-    for (const error of errors) for (const span of this.spans.slice(error.start, error.stop)) span.classList.add("wrong");
+    for (const step of special) this.spans[step].classList.add("special");
+    for (const { start, stop } of errors) for (const step of range(start, stop)) this.spans[step].classList.add("wrong");
     const nodes = [];
-    this.spans.forEach((span, step) => {
-      const start = inGroup.get(step)?.[0];
-      if (start === undefined) nodes.push(span);
-      else if (start === step) nodes.push((group = h("span", { class: "character" }, span)));
-      else group.append(span);
-    });
+    for (const [step, span] of this.spans.entries()) {
+      if (!firstOf.has(step)) nodes.push(span);
+      else if (firstOf.get(step) === step) nodes.push(h("span", { class: "character" }, span));
+      else nodes.at(-1).append(span);
+    }
     this.text.replaceChildren(...(nodes.length ? nodes : [h("span", { class: "faint" }, "This response has no tokens.")]));
     this.text.scrollTop = 0;
   }
@@ -231,9 +225,7 @@ class Panel {
     const ramp = h("span", { class: "ramp", style: `background: ${palette.gradient}` });
     this.legend.replaceChildren(h("span", {}, this.name() + (about.unit ? ` (${about.unit})` : "")),
       h("span", { class: "scale" }, ...(limits ? [formatEnd(limits, 0), ramp, formatEnd(limits, 1)] : ["missing everywhere"])));
-    this.curveLimits = curveLimits;
-    this.overlayLimits = overlayLimits;
-    this.drawCurve();
+    this.curve.draw(curveLimits, overlayLimits);
     this.map.mark();
   }
 
@@ -244,71 +236,17 @@ class Panel {
     return `${title}, ${cell < 0 ? "mean of heads" : `layer ${layers[Math.floor(cell / n_heads)]}, head ${cell % n_heads}`}`;
   }
 
-  drawCurve() {
-    const { about, overlay } = this.scrubber, { n, means, errors } = this.response, { values, cell } = this.shown;
-    const width = Math.max(220, this.node.clientWidth), height = 150;
-    const frame = (this.frame = { left: 46, right: width - (overlay ? 46 : 10), top: 8, bottom: height - 34 });
-    const x = (this.x = (step) => frame.left + ((frame.right - frame.left) * (step + 0.5)) / Math.max(1, n));
-    const scale = ([low, high]) => (value) => frame.bottom - ((frame.bottom - frame.top) * (value - low)) / (high - low || 1);
-    const parts = errors.map(({ start, stop }) => s("rect", { class: "error", x: x(start - 0.5), y: frame.top, width: x(stop) - x(start), height: frame.bottom - frame.top }));
-    parts.push(s("path", { class: "axis", d: `M${frame.left} ${frame.top}V${frame.bottom}H${frame.right}` }));
-    for (const tick of ticks([0, Math.max(0, n - 1)], Math.max(2, width / 110)).filter(Number.isInteger))
-      parts.push(s("text", { x: x(tick), y: frame.bottom + 14, "text-anchor": "middle" }, String(tick)));
-    parts.push(s("text", { class: "name", x: (frame.left + frame.right) / 2, y: height - 4, "text-anchor": "middle" }, "step (token)"));
-    const axis = (limits, unit, side) => {
-      const y = scale(limits), [at, anchor, middle] = side === "left" ? [frame.left - 5, "end", 11] : [frame.right + 5, "start", width - 4];
-      for (const tick of ticks(limits, 4)) parts.push(s("text", { x: at, y: y(tick) + 4, "text-anchor": anchor }, String(tick)),
-        ...(side === "left" ? [s("path", { class: "grid", d: `M${frame.left} ${y(tick)}H${frame.right}` })] : []));
-      const centre = (frame.top + frame.bottom) / 2;
-      parts.push(s("text", { class: "name", x: middle, y: centre, "text-anchor": "middle", transform: `rotate(-90 ${middle} ${centre})` }, unit || "1"));
-      return y;
-    };
-    const keys = [];
-    const line = (series, y, kind, name) => {
-      parts.push(s("path", { class: `line ${kind}`, d: path(series, x, y) }));
-      keys.unshift(h("span", {}, h("span", { class: `swatch ${kind}` }), name));
-    };
-    if (overlay && this.overlayLimits) line(means[overlay.name], axis(this.overlayLimits, overlay.unit, "right"), "second", `${overlay.title} (right axis)`);
-    if (this.curveLimits) {
-      const y = axis(this.curveLimits, about.unit, "left");
-      if (cell >= 0) line(means[about.name], y, "mean", `${about.title}, mean of heads`);
-      line(values, y, "main", this.name());
-    }
-    if (errors.length) keys.push(h("span", {}, h("span", { class: "swatch error" }), "error span"));
-    this.key.replaceChildren(...keys);
-    this.node.classList.toggle("dense", n > width);
-    this.curve.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    this.curve.setAttribute("height", height);
-    this.curve.setAttribute("aria-label", `curve over tokens: ${keys.map((one) => one.textContent).join("; ")}`);
-    this.curve.replaceChildren(...parts);
-    Object.assign(this.cursor.style, { top: `${frame.top}px`, height: `${frame.bottom - frame.top}px` });
-    if (this.step >= 0) this.moveCursor();
-  }
-
-  moveCursor() {
-    this.cursor.style.transform = `translateX(${this.x(this.step) - 0.5}px)`;
-  }
-
-  stepAt(event) {
-    const box = this.curve.getBoundingClientRect(), { left, right } = this.frame, n = this.response.n;
-    const share = (event.clientX - box.left - left) / (right - left);
-    return n ? Math.min(n - 1, Math.max(0, Math.floor(share * n))) : undefined;
-  }
-
   go(step, isPreview) {
-    const { n, tokens } = this.response;
-    step = Math.min(step, n - 1);
+    step = Math.min(step, this.response.n - 1);
     this.spans[this.step]?.classList.remove("now");
     this.step = step;
     this.map.draw(step);
     this.masses.draw(this, step);
     this.candidates.draw(this.response, step);
     this.read(step);
-    this.cursor.hidden = step < 0;
-    if (step < 0) return;
-    this.spans[step].classList.add("now");
-    if (!isPreview) this.intoView(this.spans[step]);
-    this.moveCursor();
+    this.curve.go(step);
+    this.spans[step]?.classList.add("now");
+    if (step >= 0 && !isPreview) this.intoView(this.spans[step]);
   }
 
   intoView(span) {
@@ -333,11 +271,84 @@ class Panel {
   }
 
   /** One sentence about the token, for those who listen. */
-  sentence(step) {
-    const { about } = this.scrubber, { n, tokens, errors } = this.response;
+  sentence() {
+    const { scrubber: { about }, step } = this, { n, tokens, errors } = this.response;
     if (step < 0) return `response ${this.response.id} has no tokens`;
     const wrong = errors.filter(({ start, stop }) => start <= step && step < stop).map(({ kind }) => `, marked ${kind || "error"}`);
     return `token ${step} of ${n}, “${spoken(tokens[step])}”, ${about.title} ${this.value(step)}${wrong.join("")}`;
+  }
+}
+
+// ---- curves over the tokens of a response
+
+class Curve {
+  constructor(panel) {
+    this.panel = panel;
+    this.key = h("div", { class: "key" });
+    this.svg = s("svg", { class: "curve", role: "img" });
+    this.cursor = h("div", { class: "cursor" });
+    this.node = h("div", { class: "plot" }, this.svg, this.cursor);
+  }
+
+  /** Axes and lines: once for a response, measures, a head and a width. */
+  draw(limits, overlayLimits) {
+    const { response, shown, scrubber: { about, overlay } } = this.panel, { n, means, errors } = response;
+    const width = Math.max(220, this.panel.node.clientWidth), height = 150, top = 8, bottom = height - 34;
+    const left = 46, right = width - (overlay ? 46 : 10);
+    Object.assign(this, { left, right, keys: [], parts: [] });
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    this.svg.setAttribute("height", height);
+    for (const { start, stop } of errors)
+      this.add("rect", { class: "error", x: this.x(start - 0.5), y: top, width: this.x(stop) - this.x(start), height: bottom - top });
+    this.add("path", { class: "axis", d: `M${left} ${top}V${bottom}H${right}` });
+    for (const tick of ticks([0, Math.max(0, n - 1)], Math.max(2, width / 110)).filter(Number.isInteger))
+      this.write(this.x(tick), bottom + 14, tick, { "text-anchor": "middle" });
+    this.write((left + right) / 2, height - 4, "step (token)", { class: "name", "text-anchor": "middle" });
+    if (overlay && overlayLimits) {
+      const y = this.axis(overlayLimits, overlay.unit, { top, bottom, at: right + 5, anchor: "start", middle: width - 4 });
+      this.line(means[overlay.name], y, "second", `${overlay.title} (right axis)`);
+    }
+    if (limits) {
+      const y = this.axis(limits, about.unit, { top, bottom, at: left - 5, anchor: "end", middle: 11, grid: `M${left} 0H${right}` });
+      if (shown.cell >= 0) this.line(means[about.name], y, "mean", `${about.title}, mean of heads`);
+      this.line(shown.values, y, "main", this.panel.name());
+    }
+    if (errors.length) this.keys.push(h("span", {}, h("span", { class: "swatch error" }), "error span"));
+    this.key.replaceChildren(...this.keys);
+    this.svg.replaceChildren(...this.parts);
+    this.svg.setAttribute("aria-label", `curve over tokens: ${this.keys.map((one) => one.textContent).join("; ")}`);
+    this.panel.node.classList.toggle("dense", n > width);
+    Object.assign(this.cursor.style, { top: `${top}px`, height: `${bottom - top}px` });
+    this.go(this.panel.step);
+  }
+
+  add(tag, attributes, ...children) { this.parts.push(s(tag, attributes, ...children)); }
+  write(x, y, text, attributes) { this.add("text", { x, y, ...attributes }, String(text)); }
+  x(step) { return this.left + ((this.right - this.left) * (step + 0.5)) / Math.max(1, this.panel.response.n); }
+
+  axis([low, high], unit, { top, bottom, at, anchor, middle, grid }) {
+    const y = (value) => bottom - ((bottom - top) * (value - low)) / (high - low), centre = (top + bottom) / 2;
+    for (const tick of ticks([low, high], 4)) {
+      if (grid) this.add("path", { class: "grid", d: grid, transform: `translate(0 ${y(tick)})` });
+      this.write(at, y(tick) + 4, tick, { "text-anchor": anchor });
+    }
+    this.write(middle, centre, unit || "1", { class: "name", "text-anchor": "middle", transform: `rotate(-90 ${middle} ${centre})` });
+    return y;
+  }
+
+  line(values, y, kind, name) {
+    this.add("path", { class: `line ${kind}`, d: path(values, (step) => this.x(step), y) });
+    this.keys.unshift(h("span", {}, h("span", { class: `swatch ${kind}` }), name));
+  }
+
+  go(step) {
+    this.cursor.hidden = step < 0;
+    this.cursor.style.transform = `translateX(${this.x(step) - 0.5}px)`;
+  }
+
+  stepAt(event) {
+    const { n } = this.panel.response, share = (event.clientX - this.svg.getBoundingClientRect().left - this.left) / (this.right - this.left);
+    return n ? Math.min(n - 1, Math.max(0, Math.floor(share * n))) : null;
   }
 }
 
@@ -633,7 +644,7 @@ class Scrubber {
 
   key(event) {
     if (event.target.matches?.("select, summary, button, canvas") || event.ctrlKey || event.metaKey || event.altKey) return;
-    const n = this.panels[0].response.n, step = this.model.get("step");
+    const { n } = this, step = this.model.get("step");
     const to = { ArrowLeft: step - 1, ArrowRight: step + 1, PageDown: step + 10, PageUp: step - 10, Home: 0, End: n - 1 }[event.key];
     if (to === undefined) return;
     event.preventDefault();
@@ -654,12 +665,12 @@ class Scrubber {
     if (isNew) this.showResponses(state);
     if (changed("measure", "overlay")) for (const name of ["measure", "overlay"]) this.controls[name].value = state[name];
     if (isNew || changed("measure", "overlay", "layer", "head")) this.colour();
-    const step = this.pointed ?? state.step, n = this.panels[0].response.n;
+    const step = Math.min(this.pointed ?? state.step, Math.max(0, this.n - 1));
     for (const panel of this.panels) panel.go(step, this.pointed !== null);
-    const said = this.panels[0].sentence(Math.min(step, n - 1));
+    const said = this.panels.map((panel) => panel.sentence()).join("; ");
     this.slider.value = step;
     this.slider.setAttribute("aria-valuetext", said);
-    this.count.textContent = n ? `token ${step} of 0–${n - 1}` : "no tokens";
+    this.count.textContent = this.n ? `token ${step} of 0–${this.n - 1}` : "no tokens";
     this.live.textContent = said;
   }
 
@@ -674,7 +685,8 @@ class Scrubber {
     this.panels.length = ids.length;
     this.row.replaceChildren(...this.panels.map(({ node }) => node));
     ids.forEach((id, place) => this.panels[place].show(this.byId.get(id)));
-    this.slider.max = Math.max(0, this.panels[0].response.n - 1);
+    this.n = Math.max(...this.panels.map(({ response }) => response.n));
+    this.slider.max = Math.max(0, this.n - 1);
   }
 
   /** Colours and curves; two responses beside each other share every scale. */
