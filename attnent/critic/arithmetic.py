@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from typing import Literal, NamedTuple
@@ -20,7 +21,8 @@ from attnent.critic.expressions import (
 
 _WINDOW = 80  # tokens beside an equals sign that can belong to one side of it
 _MOST_BITS = 10_000  # of a power
-_ANNOTATION = re.compile(r"<<([^<>\n]*)>>")
+_NOTE = re.compile(r"<<([^<>\n]*)>>")
+_COPY = 40  # characters after a calculator note in which its result is written
 _LINE = re.compile(r"[^\n]+")
 
 # Words before an expression that make its value another: `half of 5 + 3`, `5 more than 2 * 3`, `divided by 2 + 3`.
@@ -83,17 +85,19 @@ def check_arithmetic(solution: str) -> list[FalseEquation]:
 
     Read are numbers with thousands separators, currency and percent signs, fractions, mixed numbers, units between the
     operands, parentheses, powers, LaTeX, and the calculator notes of GSM8K (`<<48/2=24>>24`), whose result must be the
-    number after them. A result may be rounded to the
-    digits shown (whole numbers only after a division), and a decimal cut there. Left alone is what is not arithmetic with
-    certainty: unknowns, times, dates, ratios, equations across lines, numbers in words, and equations that are true, or
-    may be, by their units (`3 hours = 180 minutes`). An equation with a true reading is never false: `20%` is 1/5 or
-    20, `10 + 20%` is 12, and in `3 * 4 = 12 + 5 = 17` the 12 is meant.
+    number after them. A result may be rounded to the digits shown (to a whole number only after a division), and a
+    decimal may be cut there.
+
+    Left alone is what is not arithmetic with certainty: unknowns, times, dates, ratios, equations across lines, numbers
+    in words, and equations that may be true by their units (`3 hours = 180 minutes`). An equation that has a true
+    reading is not false: `20%` is 1/5 or 20, `10 + 20%` is 12, and in `3 * 4 = 12 + 5 = 17` the 12 is meant.
     """
     found: list[FalseEquation] = []
     for line in _LINE.finditer(solution):
         found += _check(solution, tokenize(line[0]), line.start())
-        for note in _ANNOTATION.finditer(line[0]):
+        for note in _NOTE.finditer(line[0]):
             found += _check(solution, tokenize(note[1]), line.start() + note.start(1))
+            found += _check_copy(solution, note, line.start())
     outer = [one for one in found if not any(_holds(other, one) for other in found)]
     return sorted(outer, key=lambda equation: equation.start)
 
@@ -111,6 +115,18 @@ def _check(solution: str, tokens: list[Token], offset: int) -> Iterator[FalseEqu
         if left and right and _is_claim(left, right) and _is_false(left, right):
             start, stop = offset + left.tokens[0].start, offset + _end(right.tokens)
             yield FalseEquation(solution[start:stop], start, stop, _plain(left), _plain(right))
+
+
+def _check_copy(solution: str, note: re.Match[str], offset: int) -> Iterator[FalseEquation]:
+    """Whether the number after a calculator note is its result, which may be rounded or told without its sign."""
+    following = tokenize(note.string[note.end() : note.end() + _COPY])
+    result, copy = parse_number(tokenize(note[1].rpartition("=")[2])), parse_number(following)
+    if result is None or copy is None or note.string[note.end() : note.end() + following[0].start].strip():
+        return
+    near = copy.step == 1 and abs(abs(result.value) - abs(copy.value)) < 1
+    if not near and _is_false(_Side([replace(result, value=abs(result.value))], []), _Side([copy], [])):
+        start, stop = offset + note.start(), offset + note.end() + following[0].stop
+        yield FalseEquation(solution[start:stop], start, stop, result.value, copy.value)
 
 
 def _left_side(tokens: Sequence[Token], *, linked: bool) -> _Side | None:
@@ -190,8 +206,11 @@ def _goes_on(last: Token, following: Sequence[Token]) -> bool:
 
 
 def _end(tokens: Sequence[Token]) -> int:
-    """Where the last token that is no unit stops."""
-    return next(token.stop for token in reversed(tokens) if token.kind in ("number", ")"))
+    """Where the last number stops, with the parentheses that close after it."""
+    last = max(place for place, token in enumerate(tokens) if token.kind == "number")
+    while last + 1 < len(tokens) and tokens[last + 1].kind == ")":
+        last += 1
+    return tokens[last].stop
 
 
 # ---- is it true?

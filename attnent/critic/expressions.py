@@ -28,7 +28,7 @@ _TOKEN = re.compile(
     r"""
     (?P<skip><<[^<>\n]*>>|\s+|(?<![\d)])\*\*|\*\*(?![\d(])|__+|~~+|`+|\\[,;:!()\[\] ]|\\left|\\right|\\q?quad|\\boxed|&)
   | (?P<arrow>[-=]+>|[<>!:+*/-]=|[<>]|:=)
-  | (?P<odd>\d+(?::\d+)+|\d{1,2}/\d{1,2}/(?:19|20)\d\d\b|\d{4}-\d\d-\d\d|\d+(?:,\d+)*,(?=\d{1,2}(?!\d))\d+)
+  | (?P<odd>\d+(?::\d+)+|\d{1,2}/\d{1,2}/(?:19|20)\d\d\b|\d{4}-\d\d-\d\d|\d[\d.,]*,\d{1,2}(?![\d,]))
   | (?P<currency>(?:US)?\\?\$|[£€¥₹]|\b(?:Rs\b\.?|USD\b|EUR\b))
   | (?P<scale>(?:hundred|thousand|million|billion|trillion)\b)
   | (?P<mixed>(?<![\d./,])\d+[ ]\d+/\d+(?![\d/]|\.\d))
