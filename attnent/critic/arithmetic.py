@@ -123,6 +123,8 @@ def _check_copy(solution: str, note: re.Match[str], offset: int) -> Iterator[Fal
     result, copy = parse_number(tokenize(note[1].rpartition("=")[2])), parse_number(following)
     if result is None or copy is None or note.string[note.end() : note.end() + following[0].start].strip():
         return
+    if _goes_on(following[0], following[1:]):
+        return
     near = copy.step == 1 and abs(abs(result.value) - abs(copy.value)) < 1
     if not near and _is_false(_Side([replace(result, value=abs(result.value))], []), _Side([copy], [])):
         start, stop = offset + note.start(), offset + note.end() + following[0].stop
