@@ -60,7 +60,7 @@ class Answer:
     text: str  # plain text, without markup
     n: int  # responses that it rests on
     accuracy: float | None = None  # share of right responses, where there is one
-    effect: Interval | None = None  # the main effect
+    effect: Interval | None = None  # the main effect, on the scale of AUROC: 0.5 is no difference
     effect_name: str = ""  # what the main effect is: "AUROC of normalized entropy, wrong over right"
 
     def _repr_mimebundle_(self, **_kwargs: Any) -> dict[str, Any]:
@@ -226,10 +226,12 @@ def _effect(outcome: dict[str, Any]) -> str:
     if not outcome["effect"]:
         return ""
     estimate, low, high = outcome["effect"]
+    bar = f'<path class="interval" d="M{100 * low:.1f} 6H{100 * high:.1f}"/>'
+    dot = f'<circle cx="{100 * estimate:.1f}" cy="6" r="3"/>'
     return (
         f'{Interval(estimate, low, high)}<svg viewBox="0 0 100 12" role="img" aria-label="interval from 0 to 1">'
-        f'<path class="half" d="M50 0V12"/><path class="interval" d="M{100 * low:.1f} 6H{100 * high:.1f}"/>'
-        f'<circle cx="{100 * estimate:.1f}" cy="6" r="3"/></svg><small>{html.escape(outcome["effect_name"])}</small>'
+        f'<path class="scale" d="M0 6H100"/><path class="half" d="M50 0V12"/>{bar}{dot}</svg>'
+        f"<small>{html.escape(outcome['effect_name'])}</small>"
     )
 
 

@@ -12,10 +12,10 @@ from attnent.trace import MEASURES, make_trace
 N_RESPONSES, N_STEPS = 24, 7
 
 
-def record(folder, *, layers=(1, 4), seed=0, graded=True):
+def record(folder, *, layers=(1, 4), seed=0, graded=True, task="made"):
     """A Run folder of random numbers, whose wrong responses are wider."""
     ids = [f"r{place:02d}" for place in range(N_RESPONSES)]
-    identity = {"task": "made", "model": folder.parent.name, "temperature": 0.0, "seed": seed}
+    identity = {"task": task, "model": folder.parent.name, "temperature": 0.0, "seed": seed}
     run = Run.start(folder, identity=identity, examples=pd.DataFrame({"id": ids, "prompt": "p"}))
     random = np.random.default_rng(seed)
     for place, response_id in enumerate(ids):
@@ -81,7 +81,7 @@ def test_a_group_that_is_not_chosen_is_not_drawn_and_the_other_keeps_its_line(ru
 
 def test_another_model_of_the_same_task_can_be_chosen_and_offers_its_own_layers(run, tmp_path):
     record(tmp_path / "made" / "large" / "bb", layers=(0, 1, 2), seed=1)
-    record(tmp_path / "else" / "small" / "cc")
+    record(tmp_path / "made" / "other" / "cc", task="another")
     control = controls.curves(run, grade_of)
     knob(control, "layer").value = 1
     models = knob(control, "model")
