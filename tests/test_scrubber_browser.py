@@ -1,5 +1,6 @@
 """The Scrubber in a browser: in a saved page, in a running JupyterLab, and in an executed notebook opened afresh."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,15 @@ def choose(page: Any, label: str, place: int) -> None:
 
 def click_head(page: Any) -> None:
     page.locator(".attnent canvas").first.click(position={"x": 20, "y": 10})
+
+
+def follow_by_keys(page: Any) -> None:
+    """Leave the map, come back, and follow layer 1, head 1."""
+    page.locator(".attnent .note button").evaluate("button => button.click()")
+    page.locator(".attnent .transport input").focus()
+    page.locator(".attnent canvas").focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Enter"):
+        page.keyboard.press(key)
 
 
 def curve_of(page: Any) -> str:
@@ -210,21 +220,31 @@ def test_a_mouse_that_lies_still_does_not_choose_while_keys_do(saved):
 
 def test_the_map_can_be_followed_by_keyboard_alone(saved):
     one = saved(Scrubber(made_up_trace(words(30))))
-    one.page.locator(".attnent canvas").focus()
-    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Enter"):
-        one.page.keyboard.press(key)
+    follow_by_keys(one.page)
     assert "layer 1, head 1" in one.page.locator(".attnent .note").inner_text()
     assert one.page.locator(".attnent .legend").inner_text().startswith("attention entropy, layer 1, head 1 (nat)")
     one.check()
 
 
-def test_a_reader_who_listens_is_told_the_token_and_its_value(saved):
-    scrubber = Scrubber(made_up_trace([" one", " two"]))
-    one = saved(scrubber)
-    one.page.locator(".attnent .transport input").press("ArrowRight")
-    said = one.page.locator(".attnent .transport input").get_attribute("aria-valuetext")
-    assert said.startswith("token 1 of 2, “ two”, attention entropy 0.")
-    assert one.page.locator(".attnent [aria-live='polite']").last.inner_text() == said
+def test_a_reader_who_listens_is_told_the_token_its_value_and_its_error(saved):
+    errors = pd.DataFrame([{"response_id": "0", "token_start": 1, "token_stop": 2, "kind": "slip"}])
+    one = saved(Scrubber(made_up_trace([" one", " two"]), errors=errors))
+    slider = one.page.locator(".attnent .transport input")
+    slider.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "token 1 of 2, “ two”"
+    said = one.page.locator(".attnent [aria-live='polite']").inner_text()
+    assert re.fullmatch(r"attention entropy, mean of heads: 0\.\d+ nat, marked slip", said)
+    one.check()
+
+
+def test_the_picture_follows_the_width_of_the_page(saved):
+    one = saved(Scrubber(made_up_trace(words(60))))
+    before = one.page.locator(".attnent .curve").get_attribute("viewBox")
+    one.page.set_viewport_size({"width": 500, "height": 900})
+    one.page.wait_for_function(
+        "before => document.querySelector('.attnent .curve').getAttribute('viewBox') !== before", arg=before
+    )
+    assert one.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     one.check()
 
 
@@ -369,10 +389,11 @@ def test_in_jupyterlab_it_scrubs_and_python_reads_and_sets_its_state(browser, la
         open_notebook(one.page, address, scrubber_notebook(root).name)
         run_all_cells(one.page)
         scrub_everything(one.page)
+        follow_by_keys(one.page)
         drag_slider(one.page)
         one.page.wait_for_timeout(500)
         said = run_cell(one.page, 2).split()
-        assert said == ["1", str(token(one.page)), "2", "0", "entropy"]
+        assert said == ["1", str(token(one.page)), "1", "1", "entropy"]
         run_cell(one.page, 3)
         one.page.wait_for_function("document.querySelector('.attnent .transport input').value === '11'")
         assert one.page.locator(".attnent .legend").inner_text().startswith("token entropy")

@@ -270,12 +270,18 @@ class Panel {
       ...rows.map(([name, value]) => h("div", { class: "row" }, h("span", {}, name), h("b", {}, value))));
   }
 
-  /** One sentence about the token, for those who listen. */
-  sentence() {
-    const { scrubber: { about }, step } = this, { n, tokens, errors } = this.response;
-    if (step < 0) return `response ${this.response.id} has no tokens`;
-    const wrong = errors.filter(({ start, stop }) => start <= step && step < stop).map(({ kind }) => `, marked ${kind || "error"}`);
-    return `token ${step} of ${n}, “${spoken(tokens[step])}”, ${about.title} ${this.value(step)}${wrong.join("")}`;
+  /** The token, for those who listen. */
+  spokenToken() {
+    const { n, tokens, id } = this.response;
+    return this.step < 0 ? `response ${id} has no tokens` : `token ${this.step} of ${n}, “${spoken(tokens[this.step])}”`;
+  }
+
+  /** What the token is worth, and where it is part of an error. */
+  spokenValue() {
+    const { step, response } = this;
+    if (step < 0) return "";
+    const wrong = response.errors.filter(({ start, stop }) => start <= step && step < stop).map(({ kind }) => `, marked ${kind || "error"}`);
+    return `${this.name()}: ${this.value(step)}${wrong.join("")}`;
   }
 }
 
@@ -375,7 +381,7 @@ class HeadMap {
     this.axes = s("svg", { "aria-hidden": "true" });
     this.square = s("rect", { class: "followed" });
     this.pointer = s("rect", { class: "pointed" });
-    this.note = h("span", { "aria-live": "polite" });
+    this.note = h("span");
     this.mean = h("button", { type: "button" }, "mean of heads");
     this.mean.addEventListener("click", () => panel.scrubber.set({ layer: -1, head: -1 }));
     this.stage = h("div", { class: "stage" }, this.canvas, this.axes);
@@ -489,6 +495,7 @@ class HeadMap {
     else return;
     event.preventDefault();
     event.stopPropagation();
+    this.panel.scrubber.live.textContent = this.note.textContent;
   }
 }
 
@@ -583,14 +590,14 @@ class Scrubber {
     this.controls = this.makeControls();
     this.row = h("div", { class: "panels" });
     const bar = h("div", { class: "controls" }, ...Object.values(this.controls).map(({ parentNode }) => parentNode));
-    this.root = h("div", { class: "attnent", role: "group", "aria-label": "Scrubber" }, bar,
+    this.root = h("div", { class: "attnent", role: "group", "aria-label": "Scrubber", "data-lm-suppress-shortcuts": "true" }, bar,
       h("div", { class: "transport" }, this.slider, this.count), this.row, this.live);
     el.replaceChildren(this.root);
     this.slider.addEventListener("input", () => this.set({ step: Number(this.slider.value) }));
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.listener = () => this.isSetting || this.draw();
     for (const name of STATE) model.on(`change:${name}`, this.listener);
-    this.watcher = new ResizeObserver(() => this.resize());
+    this.watcher = new ResizeObserver(() => requestAnimationFrame(() => this.resize()));
     this.watcher.observe(this.root);
     this.draw();
   }
@@ -667,11 +674,10 @@ class Scrubber {
     if (isNew || changed("measure", "overlay", "layer", "head")) this.colour();
     const step = Math.min(this.pointed ?? state.step, Math.max(0, this.n - 1));
     for (const panel of this.panels) panel.go(step, this.pointed !== null);
-    const said = this.panels.map((panel) => panel.sentence()).join("; ");
     this.slider.value = step;
-    this.slider.setAttribute("aria-valuetext", said);
+    this.slider.setAttribute("aria-valuetext", this.panels.map((panel) => panel.spokenToken()).join("; "));
     this.count.textContent = this.n ? `token ${step} of 0–${this.n - 1}` : "no tokens";
-    this.live.textContent = said;
+    this.live.textContent = this.panels.map((panel) => panel.spokenValue()).join("; ");
   }
 
   showResponses(state) {
