@@ -55,6 +55,8 @@ class Control(VBox):
         self._groups: pd.Series | None = None  # until it is known, knobs that are being filled draw nothing
         try:
             groups = self._groups_of(self._model.value)
+            if groups.empty:
+                raise RunError("none of its responses has one")
             self._fill(self._model.value, groups, self._knobs)
         except (RunError, KeyError) as error:
             self._say(f"this recording has no such groups ({error})")

@@ -108,6 +108,11 @@ def test_a_recording_without_the_groups_says_so_where_the_figure_would_be(run, t
     assert said(control) is None, "a figure again"
 
 
+@pytest.mark.parametrize("draw", [controls.curves, lambda run, of: controls.head_map(run, of, "wrong", "right")])
+def test_groups_that_no_response_has_are_said_to_be_missing(run, draw):
+    assert "no such groups" in said(draw(run, lambda run: grade_of(run).iloc[:0]))
+
+
 def test_a_head_map_compares_the_groups_that_are_chosen(run):
     control = controls.head_map(run, grade_of, "wrong", "right")
     grades = grade_of(run)
