@@ -6,6 +6,7 @@ A row a wrong response and judge:
     outcome                "found", "none found", "format only", or why a language model gave no answer
     step, quote, kind      the step as `split_steps` counts, the wrong text in it, and what is wrong
     explanation            in words
+    claimed_step           the step that the critic named; `step` is the one that its quote stands in
     token_start, token_stop, how   token steps [start, stop) of the quote, and how `align` found them
     step_start, step_stop          token steps [start, stop) of the whole step
 
@@ -18,12 +19,15 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from attnent.critic.steps import CriticError, How, split_steps, token_span
+from attnent.critic.exact import exact_critic
+from attnent.critic.judging import Case, Critic, Finding, arithmetic_critic, llm_critic
+from attnent.critic.steps import CriticError, split_steps, token_span
+from attnent.llm import LLM
 from attnent.runs import Run
 from attnent.tasks import gsm8k
 
 COLUMNS = (
-    "response_id", "judge", "outcome", "step", "quote", "kind", "explanation",
+    "response_id", "judge", "outcome", "step", "quote", "kind", "explanation", "claimed_step",
     "token_start", "token_stop", "step_start", "step_stop", "how",
 )  # fmt: skip
 
@@ -52,65 +56,72 @@ def mark_exact(run: Run) -> pd.DataFrame:
     last line if there is none) where the response has no more equations. Returns the rows of the judge "exact", which
     are kept in the run. Raises CriticError for a run of another source.
     """
-    from attnent.tiny.chance import WorldError
-    from attnent.tiny.checking import first_error
-    from attnent.tiny.reading import read_problem
+    return _mark(run, exact_critic, "exact", wrong_responses(run))
 
+
+def mark_arithmetic(run: Run) -> pd.DataFrame:
+    """The first false equation of each wrong response of a gsm8k run; returns the rows of the judge "arithmetic"."""
+    return _mark(run, arithmetic_critic, "arithmetic", wrong_responses(run))
+
+
+def mark_llm(run: Run, llm: LLM, response_ids: Sequence[str] | None = None, *, repeats: int = 1) -> pd.DataFrame:
+    """What a language model says of each wrong response (or of those named), asked `repeats` times.
+
+    Returns the rows of the judges `llm.model`, `llm.model#1` ..., kept in the run whatever the outcome. Raises
+    CriticError for a run of another task or an unknown response, LLMError where nothing can be asked.
+    """
+    if repeats < 1:
+        raise CriticError(f"repeats is {repeats}; ask at least once")
+    wrong = wrong_responses(run)
+    chosen = wrong if response_ids is None else list(response_ids)
+    unknown = sorted(set(chosen) - set(run.recorded))
+    if unknown:
+        raise CriticError(f"{run.folder} has no response {unknown[0]!r}; run.recorded lists those it has")
+    judges = [llm.model, *(f"{llm.model}#{repeat}" for repeat in range(1, repeats))]
+    return pd.concat(
+        [_mark(run, llm_critic(llm, repeat=repeat), judge, chosen) for repeat, judge in enumerate(judges)],
+        ignore_index=True,
+    )
+
+
+def _mark(run: Run, critic: Critic, judge: str, response_ids: Sequence[str]) -> pd.DataFrame:
+    """Ask a critic about these responses and keep what it says."""
     examples = run.examples.set_index("id")
-    rows = []
-    for response_id in wrong_responses(run):
-        example, trace = examples.loc[response_id], run.trace(response_id)
-        try:
-            problem = read_problem(example["question"], example["gold_solution"])
-        except WorldError as error:
-            raise CriticError(
-                f"the exact critic knows only the bundled world, but {error}; mark this run with mark_arithmetic or "
-                "mark_llm"
-            ) from error
-        row: dict[str, Any] = {"response_id": response_id, "judge": "exact", "outcome": "none found"}
-        wrong = first_error(problem, trace.attrs["response"])
-        if wrong and trace.attrs["response"].strip():
-            explanation = f"{wrong.expected} should stand here"
-            row |= {"outcome": "found", "kind": wrong.kind, "explanation": explanation}
-            row |= _marked(trace, wrong.start, wrong.stop)
-        rows.append(row)
-    return _keep(run, rows, ["exact"])
+    traces = {response_id: run.trace(response_id) for response_id in response_ids}
+    cases = [
+        Case(examples.loc[name, "question"], examples.loc[name, "gold_solution"], trace.attrs["response"])
+        for name, trace in traces.items()
+    ]
+    rows = [
+        {"response_id": name, "judge": judge} | _row(finding, trace)
+        for (name, trace), finding in zip(traces.items(), critic(cases), strict=True)
+    ]
+    return _keep(run, rows, judge)
 
 
-def _marked(trace: xr.Dataset, start: int, stop: int, how: How = "exact") -> dict[str, Any]:
-    """The columns that say where the characters [start, stop) of the response stand."""
+def _row(finding: Finding, trace: xr.Dataset) -> dict[str, Any]:
+    """What a critic found, with the token steps of it."""
+    row = {name: value for name, value in finding._asdict().items() if name not in ("start", "stop")}
+    if finding.step is None or finding.start is None or finding.stop is None:
+        return row
     response = trace.attrs["response"]
-    token_start, token_stop = token_span(trace, start, stop)
-    steps = split_steps(response)
-    step = next(index for index, (_, last) in enumerate(steps) if start < last)
-    step_start, step_stop = token_span(trace, *steps[step])
-    return {
-        "step": step,
-        "quote": response[start:stop],
-        "token_start": token_start,
-        "token_stop": token_stop,
-        "step_start": step_start,
-        "step_stop": step_stop,
-        "how": how,
-    }
+    row["quote"] = response[finding.start : finding.stop]
+    row["token_start"], row["token_stop"] = token_span(trace, finding.start, finding.stop)
+    row["step_start"], row["step_stop"] = token_span(trace, *split_steps(response)[finding.step])
+    return row
 
 
-def _keep(run: Run, rows: list[dict[str, Any]], judges: Sequence[str]) -> pd.DataFrame:
-    """Add to the labels of the run what they do not say yet; return all rows of these judges, one a response."""
-    rows = [dict.fromkeys(COLUMNS) | row for row in rows]
+def _keep(run: Run, rows: list[dict[str, Any]], judge: str) -> pd.DataFrame:
+    """Add to the labels of the run what they do not say yet; return the rows of this judge about these responses."""
     path = run.folder / "labels" / "errors.jsonl"
     known = run.labels("errors").to_dict(orient="records") if path.is_file() else []
-    before = {(row["response_id"], row["judge"]): _plain(row) for row in known}
-    new = [row for row in rows if before.get((row["response_id"], row["judge"])) != _plain(row)]
+    before = {row["response_id"]: _without_missing(row) for row in known if row["judge"] == judge}
+    new = [row for row in rows if before.get(row["response_id"]) != _without_missing(row)]
     if new:
         run.add_labels("errors", new)
-    if not rows:
-        return pd.DataFrame(columns=list(COLUMNS))
-    kept, asked = run.labels("errors"), {row["response_id"] for row in rows}
-    chosen = kept["judge"].isin(judges) & kept["response_id"].isin(asked)
-    return kept[chosen].reindex(columns=list(COLUMNS)).reset_index(drop=True)
+    return pd.DataFrame([_without_missing(row) for row in rows], columns=list(COLUMNS))
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """The row without what is missing, so that rows read back from a table compare equal to those written."""
+def _without_missing(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as it comes back from a table, so that what is written compares equal to what was read."""
     return {name: value for name, value in row.items() if not pd.isna(value)}

@@ -51,22 +51,21 @@ def _sentences(text: str, start: int, stop: int) -> list[tuple[int, int]]:
     return [*spans, (start, stop)]
 
 
-def align(quote: str, trace: xr.Dataset, step: int) -> Span:
-    """The token steps of `quote`, which was taken from step `step` (counted as by `split_steps`) of the response.
+def find_quote(quote: str, solution: str, step: int) -> tuple[int, int, How]:
+    """The characters [start, stop) of `quote`, which was taken from step `step` of the solution, and how it was found.
 
     Tried in order: the quote as it is; the quote without regard to case, white space, markdown, and the forms of
     quotation marks, dashes and characters (NFKC); the most similar part of the step (rapidfuzz partial ratio of
     at least 80); the whole step. The first two look in the step, and where the quote is not there, in the whole
-    response, where it counts if it occurs once. `how` tells which it was: "exact", "normalised", "fuzzy", "step".
+    solution, where it counts if it occurs once. `how` tells which it was: "exact", "normalised", "fuzzy", "step".
 
-    Raises CriticError where the response has no such step, unless the quote itself tells the place.
+    Raises CriticError where the solution has no such step (as `split_steps` counts), unless the quote tells the place.
     """
-    response = trace.attrs["response"]
-    steps = split_steps(response)
+    steps = split_steps(solution)
     if not steps:
-        raise CriticError("the response is empty, so that no step of it can be marked; leave it out")
+        raise CriticError("the solution is empty, so that no step of it can be marked; leave it out")
     inside = steps[step] if 0 <= step < len(steps) else None
-    found = _find(quote.strip(), response, inside)
+    found = _find(quote.strip(), solution, inside)
     if found is None:
         if inside is None:
             raise CriticError(
@@ -75,6 +74,12 @@ def align(quote: str, trace: xr.Dataset, step: int) -> Span:
             )
         found = inside, "step"
     (start, stop), how = found
+    return start, stop, how
+
+
+def align(quote: str, trace: xr.Dataset, step: int) -> Span:
+    """The token steps of a quote from step `step` of the response, found as by `find_quote`. Raises CriticError."""
+    start, stop, how = find_quote(quote, trace.attrs["response"], step)
     return Span(*token_span(trace, start, stop), how)
 
 
