@@ -122,10 +122,7 @@ def curves(
         figure.update_yaxes(title_text=axis_title(measure), row=row, col=1)
     if window is not None:
         figure.add_vrect(x0=-0.5, x1=window - 0.5, fillcolor="#888", opacity=0.12, line_width=0, row="all", col=1)
-        figure.add_annotation(
-            x=window - 0.5, y=1, yref="y domain", text=f"matched window: {window} steps", showarrow=False,
-            xanchor="left", yanchor="top", font={"size": 11, "color": NEUTRAL}, row=1, col=1,
-        )  # fmt: skip
+        x_title += f"; shaded: the matched window of {window} steps"
     figure.update_yaxes(title_text="responses", rangemode="tozero", row=n_rows, col=1)
     figure.update_xaxes(title_text=x_title, row=n_rows, col=1)
     return _titled(figure, title, height=270 * len(by_measure) + 210)

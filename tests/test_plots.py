@@ -29,6 +29,12 @@ def test_a_curve_figure_holds_means_bands_and_counts():
     assert any(trace.y is not None and list(trace.y) == [11] * 7 for trace in figure.data), "n at each step"
 
 
+def test_the_matched_window_is_shaded_and_said():
+    figure = plots.curves({"entropy": curve_table()}, title="t", window=4)
+    assert {(shape.x0, shape.x1) for shape in figure.layout.shapes} == {(-0.5, 3.5)}
+    assert "window of 4 steps" in figure.layout.xaxis2.title.text
+
+
 def test_units_stand_on_the_axes():
     figure = plots.curves({"entropy": curve_table(), "varentropy": curve_table()}, title="t")
     assert figure.layout.yaxis.title.text == "attention entropy (nat)"
