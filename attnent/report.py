@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import bleach
 import nbformat
@@ -115,8 +116,15 @@ def write_report(notebook: Path, page: Path) -> None:
     exporter.register_filter("clean_html", _clean)
     body, _ = exporter.from_notebook_node(node)
     style = HtmlFormatter(style="default").get_style_defs(".highlight")
-    title = title_of(node)
-    write_whole(page, _page(title, '<button class="code-switch">code</button>' + places.filled(body), style=style))
+    head = f'<button class="code-switch">code</button><p class="about">{html.escape(_about(node))}</p>'
+    write_whole(page, _page(title_of(node), head + places.filled(body), style=style))
+
+
+def _about(node: NotebookNode) -> str:
+    """The parameters that a run was given, and its day."""
+    run = node.metadata.get("papermill", {})
+    given = {name: value for name, value in run.get("parameters", {}).items() if name != "out_dir"}
+    return ", ".join([*(f"{name} = {value}" for name, value in given.items()), (run.get("start_time") or "")[:10]])
 
 
 class _Places:
@@ -196,7 +204,7 @@ def write_index(out_dir: Path) -> Path:
 
 
 def _index_row(outcome: dict[str, Any], folder: Path) -> str:
-    report, notebook = (html.escape(str(folder / name)) for name in ("report.html", "notebook.ipynb"))
+    report, notebook = (quote((folder / name).as_posix()) for name in ("report.html", "notebook.ipynb"))
     changed = ", ".join(f"{name} = {value}" for name, value in outcome["changed"].items())
     failed = f'<p class="failed">{outcome["status"]}: {html.escape(outcome["error"])}</p>' if outcome["error"] else ""
     about = (

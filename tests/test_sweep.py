@@ -61,6 +61,7 @@ def test_an_executed_notebook_gives_its_answer_a_signed_copy_and_a_report(notebo
 def test_a_report_holds_the_figure_once_with_plotly_and_asks_the_network_for_nothing(notebook, tmp_path):
     run_notebook(notebook, {"x": 3}, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
+    assert '<p class="about">x = 3, 20' in page
     assert page.count('<div class="figure">') == 1
     assert page.count("plotly.js v") == 1
     without_scripts = re.sub(r"<script\b.*?</script>", "", page, flags=re.S)
@@ -120,9 +121,11 @@ def test_parameters_that_are_not_literals_are_refused(notebook, tmp_path):
 
 def test_an_outcome_of_before_does_not_keep_the_index_from_being_written(tmp_path):
     old = {"title": "t", "question": "q", "answer": "a", "parameters": {}, "status": "complete", "error": ""}
-    (tmp_path / "study" / "m").mkdir(parents=True)
-    (tmp_path / "study" / "m" / "outcome.json").write_text(json.dumps(old | {"seconds": 1.0}))
-    assert "<p>a</p>" in write_index(tmp_path).read_text()
+    (tmp_path / "study" / "a model #1").mkdir(parents=True)
+    (tmp_path / "study" / "a model #1" / "outcome.json").write_text(json.dumps(old | {"seconds": 1.0}))
+    index = write_index(tmp_path).read_text()
+    assert "<p>a</p>" in index
+    assert 'href="study/a%20model%20%231/report.html"' in index
 
 
 def test_the_study_command_ends_with_an_error_where_a_notebook_failed_and_lists_it(notebook, tmp_path):
