@@ -226,15 +226,16 @@ def _counted(counts: Mapping[Any, Any]) -> str:
 
 
 def shares(table: pd.DataFrame, *, title: str, x_title: str) -> go.Figure:
-    """Shares with their 95 % intervals, a row a way; the row `chance` is a line across all of them.
+    """Shares with their 95 % intervals, a row a way; where there is a row `chance`, it is a line across all of them.
 
     `table` is indexed by the way and has the columns estimate, low, high, n.
     """
-    ways = table.drop(index="chance")
+    ways = table.drop(index="chance", errors="ignore")
+    one_n = ways["n"].nunique() == 1
     figure = go.Figure(
         go.Scatter(
             x=ways["estimate"],
-            y=ways.index,
+            y=[_shown(str(way)) + ("" if one_n else f" (n = {n:.0f})") for way, n in ways["n"].items()],
             error_x=_interval_bars(ways["estimate"], ways["low"], ways["high"]),
             mode="markers",
             marker={"color": COLOURS[0], "size": 9},
@@ -242,13 +243,15 @@ def shares(table: pd.DataFrame, *, title: str, x_title: str) -> go.Figure:
             hovertemplate="%{y}: %{x:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}]<extra></extra>",
         )
     )
-    chance = float(table.loc["chance", "estimate"])
-    figure.add_vline(
-        x=chance, line={"color": NEUTRAL, "width": 1, "dash": "dot"}, annotation_text=f"chance {chance:.2f}"
-    )
+    if "chance" in table.index:
+        chance = float(table.loc["chance", "estimate"])
+        figure.add_vline(
+            x=chance, line={"color": NEUTRAL, "width": 1, "dash": "dot"}, annotation_text=f"chance {chance:.2f}"
+        )
     figure.update_xaxes(title_text=x_title, range=[-0.02, 1.02])
     figure.update_yaxes(autorange="reversed", automargin=True)
-    return _titled(figure, f"{title} (n = {int(table.loc['chance', 'n'])})", height=170 + 36 * len(ways))
+    whole = f"{title} (n = {ways['n'].iloc[0]:.0f})" if one_n else title
+    return _titled(figure, whole, height=170 + 36 * len(ways))
 
 
 def head_maps(

@@ -179,3 +179,18 @@ def test_a_map_says_how_many_responses_it_rests_on():
     assert plots.head_maps({"correct": values}, title="t", colour_title="c").layout.annotations[0].text == (
         "correct (n = 41)"
     )
+
+
+def test_shares_stand_beside_chance_where_it_is_given_and_say_how_many_they_rest_on():
+    table = pd.DataFrame(
+        {"estimate": [0.25, 0.5, 0.4], "low": [np.nan, 0.4, 0.3], "high": [np.nan, 0.6, 0.5], "n": [90, 90, 90]},
+        index=["chance", "<b>one</b>", "another"],
+    )
+    with_chance = plots.shares(table, title="Found", x_title="share")
+    assert with_chance.layout.annotations[0].text == "chance 0.25"
+    assert "n = 90" in with_chance.layout.title.text
+    assert len(with_chance.data[0].x) == 2
+    assert "<b>" not in with_chance.data[0].y[0]
+    without = plots.shares(table.drop(index="chance").assign(n=[90, 80]), title="Found", x_title="share")
+    assert not without.layout.annotations
+    assert [label.split("(")[1] for label in without.data[0].y] == ["n = 90)", "n = 80)"]
