@@ -73,18 +73,18 @@ class Control(VBox):
         except (RunError, TraceError, stats.StatsError) as error:
             self._say(str(error))
         else:
-            self._output.outputs = ({"output_type": "display_data", "data": _as_data(self.figure), "metadata": {}},)
+            self._show(plotly.io.renderers["plotly_mimetype"].to_mimebundle(self.figure.to_dict()))
 
     def _say(self, sentence: str) -> None:
-        self._output.outputs = ({"output_type": "stream", "name": "stdout", "text": sentence},)
+        self._show({"text/plain": sentence})
+
+    def _show(self, data: dict[str, Any]) -> None:
+        self._output.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """The knobs, and beside them the figure itself for readers that know no widgets."""
-        return super()._repr_mimebundle_(**kwargs) | _as_data(self.figure)
-
-
-def _as_data(figure: go.Figure) -> dict[str, Any]:
-    return plotly.io.renderers["plotly_mimetype"].to_mimebundle(figure.to_dict())
+        """The knobs, and beside them what they show for readers that know no widgets."""
+        [output] = self._output.outputs
+        return super()._repr_mimebundle_(**kwargs) | output["data"]
 
 
 def curves(run: Run, groups_of: GroupsOf, *, measure: str = "entropy") -> Control:
@@ -142,8 +142,9 @@ def head_map(run: Run, groups_of: GroupsOf, a: str, b: str, *, measure: str = "e
 
 
 def _fill_head_map(run: Run, groups: pd.Series, knobs: Mapping[str, Any]) -> None:
-    for name in ("a", "b"):
-        _offer(knobs[name], [(group, group) for group in sorted(groups.unique())])
+    names = sorted(groups.unique())
+    for place, name in enumerate(("a", "b")):
+        _offer(knobs[name], [(group, group) for group in names], otherwise=min(place, len(names) - 1))
 
 
 def _draw_head_map(run: Run, groups: pd.Series, *, measure: str, a: str, b: str) -> go.Figure:
@@ -194,11 +195,11 @@ def _measures(chosen: str) -> Dropdown:
     return Dropdown(options=options, value=chosen, description="measure", layout=_KNOB)
 
 
-def _offer(knob: Dropdown, options: list[tuple[str, Any]]) -> None:
-    """Other options; what was chosen stays chosen where it is still among them, else the first is."""
+def _offer(knob: Dropdown, options: list[tuple[str, Any]], *, otherwise: int = 0) -> None:
+    """Other options; what was chosen stays chosen where it is still among them."""
     before = knob.value
     knob.options = options
-    knob.value = before if any(value == before for _, value in options) else options[0][1]
+    knob.value = before if any(value == before for _, value in options) else options[otherwise][1]
 
 
 # ---- values

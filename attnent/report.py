@@ -157,7 +157,7 @@ def _shown(data: dict[str, Any], scrubbers: Mapping[str, str], place: Callable[[
     if table:
         return {"text/html": f'<div class="table">{table[0]}</div>'}
     if "text/plain" in data and ANSWER not in data:
-        return {name: value for name, value in data.items() if name != "text/html"}
+        return {name: value for name, value in data.items() if name not in ("text/html", _WIDGET)}
     return data
 
 

@@ -49,7 +49,7 @@ def means(control, group):
 
 def said(control):
     [output] = control.children[1].outputs
-    return output.get("text")
+    return output["data"].get("text/plain")
 
 
 def test_the_first_figure_is_the_mean_over_all_layers_and_heads(run):
@@ -128,6 +128,17 @@ def test_what_is_displayed_holds_the_figure_for_readers_without_widgets(run):
     bundle = controls.curves(run, grade_of)._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert len(bundle["application/vnd.plotly.v1+json"]["data"]) == 6
+
+
+def test_where_no_figure_can_be_drawn_the_sentence_is_displayed(run):
+    bundle = controls.head_map(run, lambda run: grade_of(run).iloc[:1], "wrong", "right")._repr_mimebundle_()
+    assert bundle["text/plain"] == "choose two different groups"
+    assert "application/vnd.plotly.v1+json" not in bundle
+
+
+def test_a_head_map_of_groups_that_are_not_there_compares_two_that_are(run):
+    control = controls.head_map(run, grade_of, "good", "bad")
+    assert (knob(control, "group").value, knob(control, "against").value) == ("right", "wrong")
 
 
 def test_a_response_without_a_group_is_left_out(run):

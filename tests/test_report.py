@@ -10,6 +10,7 @@ import pytest
 from attnent.report import ANSWER, FIGURE, Answer, answer_of, write_report
 from attnent.stats import NO_INTERVAL, Interval
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 HOSTILE = (
     "<script>window.hasRun = 1</script>",
     "<img src=x onerror='window.hasRun = 1'>",
@@ -111,11 +112,10 @@ def test_a_figure_stands_in_a_page_as_it_was(page):
     assert json.loads(source)["layout"]["title"]["text"] == "\n\n".join(HOSTILE)
 
 
-def test_html_without_a_table_gives_way_to_its_plain_text(tmp_path):
+@pytest.mark.parametrize("rich", [{"text/html": "<div>rich</div>"}, {WIDGET: {"model_id": "rich"}}])
+def test_html_without_a_table_and_unknown_widgets_give_way_to_their_plain_text(tmp_path, rich):
     cell = nbformat.v4.new_code_cell("x")
-    cell.outputs = [
-        nbformat.v4.new_output("display_data", data={"text/html": "<div>rich</div>", "text/plain": "plain"})
-    ]
+    cell.outputs = [nbformat.v4.new_output("display_data", data=rich | {"text/plain": "plain"})]
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "n.ipynb")
     write_report(tmp_path / "n.ipynb", tmp_path / "n.html")
     page = (tmp_path / "n.html").read_text()
