@@ -2,44 +2,15 @@
 
 import unicodedata
 
-import numpy as np
 import pytest
-from conftest import byte_level_tokenizer
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from spelt import spelt_trace, written
 
 from attnent.critic import CriticError, align, split_steps, token_span
-from attnent.detokenize import spell
-from attnent.trace import ATTRIBUTES, CANDIDATES, MEASURES, STEP_NUMBERS, make_trace
-
-TOKENIZER = byte_level_tokenizer()
-END = TOKENIZER.eos_token_id
-
-
-def trace_of(response: str):
-    """A Trace of the response in byte tokens, so that é, emoji and Hebrew letters are made of several."""
-    spelling = spell(TOKENIZER, [*TOKENIZER(response).input_ids, END])
-    n_steps = len(spelling.token)
-    steps = {name: np.zeros(n_steps, np.int32) for name in STEP_NUMBERS}
-    steps |= {"char_start": np.array(spelling.char_start), "char_end": np.array(spelling.char_end)}
-    return make_trace(
-        {name: np.zeros((1, 2, n_steps), np.float32) for name in MEASURES},
-        layer=[0],
-        layer_kind=["self"],
-        n_keys=np.ones((1, n_steps)),
-        token=spelling.token,
-        steps=steps | {name: np.zeros((n_steps, 5), np.float32) for name in CANDIDATES},
-        attrs=dict.fromkeys(ATTRIBUTES, "") | {"response": spelling.text},
-    )
-
-
-def covered(trace, start: int, stop: int) -> str:
-    """The characters that the token steps [start, stop) write."""
-    return trace.attrs["response"][int(trace.char_start[start]) : int(trace.char_end[stop - 1])]
-
 
 SOLUTION = "She has 5 * 3 = 15 apples.\n\nShe “eats” 4 — so 15 - 4 = 12 are left.\n#### 12"
-TRACE = trace_of(SOLUTION)
+TRACE = spelt_trace(SOLUTION)
 texts = st.text(
     st.one_of(st.sampled_from("ab 1\n.*“é🙂שלום한"), st.characters(exclude_categories=["Cs"])), min_size=1, max_size=40
 )
@@ -93,12 +64,12 @@ def test_steps_are_in_order_and_hold_all_that_is_not_white_space(solution):
 )
 def test_a_quote_is_found_exactly_then_normalised_then_by_likeness_else_it_is_the_step(quote, step, text, how):
     span = align(quote, TRACE, step)
-    assert (covered(TRACE, span.start, span.stop), span.how) == (text, how)
+    assert (written(TRACE, span.start, span.stop), span.how) == (text, how)
 
 
 @given(texts, st.data())
 def test_any_part_of_a_response_aligns_to_just_the_tokens_that_write_it(response, data):
-    trace = trace_of(response)
+    trace = spelt_trace(response)
     response = trace.attrs["response"]
     start = data.draw(st.integers(0, len(response) - 1))
     quote = response[start : data.draw(st.integers(start + 1, len(response)))].strip()
@@ -112,7 +83,7 @@ def test_any_part_of_a_response_aligns_to_just_the_tokens_that_write_it(response
 
 @given(texts, texts, st.integers(0, 3))
 def test_every_span_lies_in_the_response_whatever_the_quote(response, quote, step):
-    trace = trace_of(response)
+    trace = spelt_trace(response)
     assume(step < len(split_steps(trace.attrs["response"])))
     span = align(quote, trace, step)
     assert 0 <= span.start < span.stop < trace.sizes["step"]  # the last token, which ends the text, is never in it
@@ -122,12 +93,12 @@ def test_every_span_lies_in_the_response_whatever_the_quote(response, quote, ste
 def test_a_quote_in_another_form_of_unicode_is_found_as_normalised(word):
     response = f"First line.\nHere stands 'é' and {word!r}, she said"
     quote = unicodedata.normalize("NFD", "'é'").upper()
-    span = align(quote, trace_of(response), 1)
-    assert (covered(trace_of(response), span.start, span.stop), span.how) == ("'é'", "normalised")
+    span = align(quote, spelt_trace(response), 1)
+    assert (written(spelt_trace(response), span.start, span.stop), span.how) == ("'é'", "normalised")
 
 
 def test_all_the_tokens_of_one_character_are_in_the_span():
-    trace = trace_of("so 🙂 and on")
+    trace = spelt_trace("so 🙂 and on")
     span = align("🙂", trace, 0)
     assert span.stop - span.start == 4
 
@@ -135,8 +106,8 @@ def test_all_the_tokens_of_one_character_are_in_the_span():
 @pytest.mark.parametrize(
     ("quote", "response", "step", "message"),
     [
-        ("a quote", "", 0, "the response is empty"),
-        ("a quote", " \n ", 0, "the response is empty"),
+        ("a quote", "", 0, "the solution is empty"),
+        ("a quote", " \n ", 0, "the solution is empty"),
         ("pears", SOLUTION, 3, "no step 3 .* give a step from 0 to 2"),
         ("pears", SOLUTION, -1, "no step -1 "),
         ("15", SOLUTION, 7, "no step 7 .*'15' does not tell the place"),
@@ -145,9 +116,9 @@ def test_all_the_tokens_of_one_character_are_in_the_span():
 )
 def test_what_tells_no_place_is_refused(quote, response, step, message):
     with pytest.raises(CriticError, match=message):
-        align(quote, trace_of(response), step)
+        align(quote, spelt_trace(response), step)
 
 
 def test_an_empty_span_has_no_tokens():
     with pytest.raises(CriticError, match="no token writes the characters 3 to 3"):
-        token_span(trace_of(""), 3, 3)
+        token_span(spelt_trace(""), 3, 3)

@@ -144,12 +144,14 @@ def _left_side(tokens: Sequence[Token], *, linked: bool) -> _Side | None:
                 continue
             if start + n_tokens == len(clause) and not (found and isinstance(expression, Number)):
                 found.append((start, expression))
-    if not found or not _stands_alone(clause[: found[0][0]]) or any(number.of for number in numbers_in(found[0][1])):
+    if not found:
         return None
-    start = found[0][0]
-    return _Side(
-        [expression for _, expression in found], clause[start:], start == 0, linked and not ends and start == 0
-    )
+    start, longest = found[0]
+    formula = start > 0 and clause[start].kind == "-" and clause[start].stop < clause[start + 1].start
+    if formula or not _stands_alone(clause[:start]) or any(number.of for number in numbers_in(longest)):
+        return None  # `the cost - 5`, `half of 5`, `5 + 1/2 of the cake`
+    whole = start == 0
+    return _Side([one for _, one in found], clause[start:], whole=whole, linked=linked and whole and not ends)
 
 
 def _may_be_dash(clause: Sequence[Token], start: int) -> bool:
@@ -247,7 +249,8 @@ def _is_false(left: _Side, right: _Side) -> bool:
 def _may_be_true(left: _Side, right: _Side) -> bool:
     both = [*left.readings, *right.readings]
     heads, units = _units(both, n_words=1), _units(both)
-    if any(set(pair) <= heads for pair in _CONVERSIONS) and any(_adds(side.readings[0]) for side in (left, right)):
+    mixed = "dozen" in heads or any(set(pair) <= heads for pair in _CONVERSIONS)
+    if mixed and any(_adds(side.readings[0]) for side in (left, right)):
         return True
     factors = [1, *(factor for pair, sizes in _CONVERSIONS.items() if set(pair) <= units for factor in sizes)]
     factors += [_DOZEN] * ("dozen" in units)

@@ -22,6 +22,7 @@ Operator = Literal["+", "-", "*", "/", "^"]
 Found = tuple[Operator, int]  # an operator, and how many tokens it takes
 
 _MOST_DIGITS = 30
+_DEEPEST = 8  # parentheses in parentheses
 
 # The first that matches counts. `skip` is layout; `odd` is what no expression may touch; `end` ends a clause.
 _TOKEN = re.compile(
@@ -223,6 +224,7 @@ class _Parser:
     def __init__(self, tokens: Sequence[Token]) -> None:
         self.tokens = tokens
         self.place = 0
+        self.depth = 0
 
     def kind(self, place: int) -> str:
         return self.tokens[place].kind if place < len(self.tokens) else "end"
@@ -240,12 +242,12 @@ class _Parser:
         left = operand()
         while found := operator(left):
             sign, n_tokens = found
-            before = self.place
+            before = self.place, self.depth
             self.place += n_tokens
             try:
                 right = operand()
             except NotArithmeticError:
-                self.place = before
+                self.place, self.depth = before
                 break
             if sign == "/" and isinstance(right, Number) and right.step is None:
                 raise NotArithmeticError("whether the fraction or its top divides is not clear")
@@ -300,10 +302,12 @@ class _Parser:
         return inside
 
     def parenthesis(self) -> Expression:
-        if self.kind(self.place) != "(":
+        if self.kind(self.place) != "(" or self.depth == _DEEPEST:
             raise NotArithmeticError("an operand was expected")
         self.place += 1
+        self.depth += 1
         inside = self.expression()
+        self.depth -= 1
         if self.kind(self.place) != ")":
             raise NotArithmeticError("a parenthesis was expected to close")
         self.place += 1

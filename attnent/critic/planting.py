@@ -5,12 +5,11 @@ Equations are found here by their look alone and not by the parser of the checke
 
 import re
 from random import Random
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 from attnent.critic.steps import CriticError, split_steps
 
-Mistake = Literal["slip", "wrong operand", "wrong operator"]
-MISTAKES: tuple[Mistake, ...] = get_args(Mistake)
+MISTAKES = ("slip", "wrong operand", "wrong operator")
 
 _NUMBER = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)"
 _EQUATION = re.compile(
@@ -28,14 +27,14 @@ class Planted(NamedTuple):
     """A solution with one planted error, in the characters [start, stop) of its step `step`; `right` stood there."""
 
     solution: str
-    mistake: Mistake
+    mistake: str
     start: int
     stop: int
     step: int
     right: str
 
 
-def plant_error(solution: str, mistake: Mistake, seed: int) -> Planted:
+def plant_error(solution: str, mistake: str, seed: int) -> Planted:
     """A copy of a right solution with one error in one of its equations.
 
     - `slip`: one digit of a result is another.

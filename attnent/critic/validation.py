@@ -59,7 +59,7 @@ def planted_errors(critic: Critic, problems: pd.DataFrame, *, seed: int = 0) -> 
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _planted(case: Case, mistake: Any, seed: int) -> Planted | None:
+def _planted(case: Case, mistake: str, seed: int) -> Planted | None:
     try:
         return plant_error(case.solution, mistake, seed)
     except CriticError:
