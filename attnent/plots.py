@@ -46,7 +46,7 @@ TEMPLATE = go.layout.Template(
     }
 )
 _MOST_MARKS = 12  # on a line, which its dash and its marks tell from others
-_TITLE_WIDTH, _TITLE_LENGTH = 92, 240  # characters
+_TITLE_WIDTH, _TITLE_LENGTH = 96, 240  # characters
 _TICKS, _TICK_LENGTH = 80, 14  # most token labels on an axis, and the characters of each
 _TOKEN_MEASURES = {
     "token_entropy": ("token entropy", "nat"),
