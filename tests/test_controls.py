@@ -79,6 +79,12 @@ def test_a_group_that_is_not_chosen_is_not_drawn_and_the_other_keeps_its_line(ru
     assert next(one.line for one in control.figure.data if one.name == "wrong") == before
 
 
+def test_where_no_group_is_chosen_the_figure_says_that_there_is_nothing_to_show(run):
+    control = controls.curves(run, grade_of)
+    knob(control, "groups").value = ()
+    assert "nothing to show" in control.figure.layout.annotations[0].text
+
+
 def test_another_model_of_the_same_task_can_be_chosen_and_offers_its_own_layers(run, tmp_path):
     record(tmp_path / "made" / "large" / "bb", layers=(0, 1, 2), seed=1)
     record(tmp_path / "made" / "other" / "cc", task="another")

@@ -18,6 +18,7 @@ HOSTILE = (
     "<a href='javascript:window.hasRun = 1'>here</a>",
     "<iframe srcdoc='<script>parent.hasRun = 1</script>'></iframe>",
     "</script></style><style>* { display: none }</style>",
+    "<div class='figure'><div class='attnent-scrubber'><p class='attnent'>mine</p></div></div>",
     "<form action='https://example.com'><input autofocus onfocus='window.hasRun = 1'></form>",
     "<meta http-equiv='refresh' content='0; url=https://example.com'><base href='https://example.com'>",
     "<math><mtext></mtext><mglyph><style><!--</style><img title='--><img src=x onerror=window.hasRun=1>'>",
@@ -86,6 +87,12 @@ def test_no_element_of_a_page_can_run_or_fetch(page):
     assert not [about for _, about in found if any(name.startswith("on") for name in about)]
     addresses = [about[name] for _, about in found for name in ("src", "href", "srcdoc", "action") if name in about]
     assert all(address.startswith("data:image/svg+xml;base64,") for address in addresses), addresses
+
+
+def test_nothing_of_a_notebook_is_taken_for_a_figure_or_a_scrubber(page):
+    classes = [about.get("class", "") for _, about in Elements(page).found]
+    assert classes.count("figure") == 1
+    assert not [given for given in classes if "attnent" in given]
 
 
 def test_hostile_text_is_shown_as_text(page):
