@@ -277,6 +277,16 @@ def test_an_error_span_outside_its_response_is_refused():
         Scrubber(made_up_trace(list("abcd")), errors=errors)
 
 
+def test_errors_without_their_tokens_are_refused():
+    with pytest.raises(ScrubberError, match="lack the column token_start and token_stop"):
+        Scrubber(made_up_trace(list("abcd")), errors=pd.DataFrame([{"response_id": "0", "kind": "slip"}]))
+
+
+def test_a_critic_that_found_nothing_marks_nothing(run):
+    run.add_labels("errors", [{"response_id": "p", "judge": "exact", "outcome": "none found"}])
+    assert header_of(Scrubber(run))["responses"][0]["errors"] == []
+
+
 def test_grades_of_other_responses_are_refused():
     with pytest.raises(ScrubberError, match="their ids should be 0"):
         Scrubber(made_up_trace(list("abcd")), grades={"a": "right"})

@@ -394,6 +394,8 @@ def test_in_jupyterlab_it_scrubs_and_python_reads_and_sets_its_state(browser, la
         one.page.wait_for_timeout(500)
         said = run_cell(one.page, 2).split()
         assert said == ["1", str(token(one.page)), "1", "1", "entropy"]
+        one.page.locator(".attnent select").first.press("x")  # would cut the cell
+        assert one.page.locator(".jp-Cell").count() == 4
         run_cell(one.page, 3)
         one.page.wait_for_function("document.querySelector('.attnent .transport input').value === '11'")
         assert one.page.locator(".attnent .legend").inner_text().startswith("token entropy")

@@ -10,6 +10,7 @@ its own and is shown as missing. Text is data everywhere and never markup.
 import base64
 import html
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,6 @@ _TOKEN_TITLES = {
     "token_entropy": "token entropy",
     "token_varentropy": "token varentropy",
 }
-_MASSES = ("sink", "prompt", "generated")
 _FOLDER = Path(__file__).parent
 _WIDGETS = "application/vnd.jupyter.widget-state+json"
 _SHOWN_TOKENS = 400  # how many tokens the coloured text shows where no script may run
@@ -98,17 +98,15 @@ class Scrubber(anywidget.AnyWidget):
 
     def save(self, path: str | Path) -> None:
         """Write one HTML file that scrubs without a kernel and asks the network for nothing."""
-        entry = {"state": self._shown(), "buffers": [{"path": ["data"], "data": base64.b64encode(self.data).decode()}]}
+        shown = {name: getattr(self, name) for name in _STATE}
+        entry = {"state": shown, "buffers": [{"path": ["data"], "data": base64.b64encode(self.data).decode()}]}
         title = "attnent: " + ", ".join(list(self._responses)[:3]) + ("" if len(self._responses) <= 3 else ", ...")
-        page = _PAGE.format(
-            title=html.escape(title), scripts=page_scripts(), body=element(entry, fallback=self._coloured_text)
-        )
+        nonce = secrets.token_hex(16)
+        body, scripts = element(entry, fallback=self._coloured_text), page_scripts(nonce=nonce)
+        page = _PAGE.format(nonce=nonce, title=html.escape(title), body=body, scripts=scripts)
         whole, temporary = Path(path), Path(path).with_suffix(".tmp")
         temporary.write_text(page, encoding="utf-8")
         temporary.replace(whole)
-
-    def _shown(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _STATE}
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
@@ -195,7 +193,7 @@ def _traces(source: Source) -> dict[str, xr.Dataset]:
     elif isinstance(source, xr.Dataset):
         traces = {"0": source}
     elif isinstance(source, Mapping):
-        traces = dict(source)
+        traces = {str(id_): trace for id_, trace in source.items()}
     else:
         traces = {str(place): trace for place, trace in enumerate(source)}
     if not traces:
@@ -220,9 +218,10 @@ def _grades_of(run: Run) -> dict[str, str]:
 
 def _errors_of(run: Run) -> pd.DataFrame | None:
     try:
-        return run.labels("errors")
+        labels = run.labels("errors")
     except RunError:  # no critic has looked
         return None
+    return labels if "token_start" in labels else None  # none has found anything
 
 
 def _checked_grades(grades: Mapping[str, str] | pd.Series | None, traces: Mapping[str, Any]) -> dict[str, str]:
@@ -234,19 +233,23 @@ def _checked_grades(grades: Mapping[str, str] | pd.Series | None, traces: Mappin
 
 def _by_response(errors: pd.DataFrame | None, traces: Mapping[str, xr.Dataset]) -> dict[str, list[dict[str, Any]]]:
     spans: dict[str, list[dict[str, Any]]] = {id_: [] for id_ in traces}
-    if errors is None or "token_start" not in errors or "token_stop" not in errors:
+    if errors is None:
         return spans
+    lacking = {"response_id", "token_start", "token_stop"} - set(errors.columns)
+    if lacking:
+        raise ScrubberError(f"the errors lack the column {' and '.join(sorted(lacking))}")
     for row in errors.dropna(subset=["token_start", "token_stop"]).to_dict(orient="records"):
-        if row["response_id"] not in spans:
+        id_ = str(row["response_id"])
+        if id_ not in spans:
             continue
         start, stop = int(row["token_start"]), int(row["token_stop"])
-        n_steps = traces[row["response_id"]].sizes["step"]
+        n_steps = traces[id_].sizes["step"]
         if not 0 <= start < stop <= n_steps:
             raise ScrubberError(
-                f"the error span {start} to {stop} of response {row['response_id']!r} lies outside its {n_steps} steps"
+                f"the error span {start} to {stop} of response {id_!r} lies outside its {n_steps} steps"
             )
         said = {name: _text(row.get(name)) for name in ("judge", "kind", "explanation")}
-        spans[row["response_id"]].append({"start": start, "stop": stop} | said)
+        spans[id_].append({"start": start, "stop": stop} | said)
     return spans
 
 
@@ -329,7 +332,7 @@ def _pack(
                 "words": words.add(numbers.words),
                 "levels": levels.add(numbers.levels),
             }
-            | {name: _text(trace.attrs[name]) for name in ("prompt", "model", "finish_reason")}
+            | {name: _text(trace.attrs.get(name)) for name in ("prompt", "model", "finish_reason")}
         )
     about = [_about(name, traces) | _limits(*samples[name]) | {"map": name in maps} for name in measures]
     header = {
@@ -358,15 +361,11 @@ def _numbers(trace: xr.Dataset, measures: list[str], maps: tuple[str, ...], samp
     for name in measures:
         of_steps, of_heads = samples[name]
         values = _values(trace, name)
-        if values.ndim == 3:
-            rows = _mean(values[trace["layer_kind"].values != "cross"])
-            stride = max(1, values.size // 10_000)
-            of_heads.append(values.ravel()[::stride])
-        else:
-            rows = values
+        rows = values if values.ndim == 1 else _mean(values[trace["layer_kind"].values != "cross"])
         of_steps.append(rows)
         means.append(rows)
         if name in maps:
+            of_heads.append(_sample(values))
             rounded = to_levels(values)
             ranges += [rounded.low.ravel(), rounded.high.ravel()]
             codes.append(rounded.code.ravel())
@@ -374,6 +373,13 @@ def _numbers(trace: xr.Dataset, measures: list[str], maps: tuple[str, ...], samp
     words = np.concatenate([*means, *_masses(trace), *tokens, *ranges]).astype(np.float32)  # ids: exact to 2**24
     words[~np.isfinite(words)] = np.nan
     return _Numbers(words, np.concatenate(codes))
+
+
+def _sample(values: np.ndarray, n: int = 10_000) -> np.ndarray:
+    """All of the values where they are few, else `n` drawn at random, the same each time."""
+    if values.size <= n:
+        return values.ravel()
+    return values.ravel()[np.random.default_rng(0).integers(values.size, size=n)]
 
 
 def _measures(traces: Mapping[str, xr.Dataset], maps: tuple[str, ...]) -> list[str]:
@@ -474,7 +480,10 @@ def _ends(values: list[np.ndarray], beyond: float) -> list[float] | None:
 
 _COLOURS = [hex_to_rgb(colour) for colour in sequential.Cividis]
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-{nonce}'; \
+style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>{title}</title>
 <style>body {{ margin: 1rem auto; padding: 0 1rem; max-width: 1200px; }}</style></head>
 <body>{body}

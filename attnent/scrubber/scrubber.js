@@ -494,7 +494,6 @@ class HeadMap {
     else if (event.key === "Escape") this.panel.scrubber.set({ layer: -1, head: -1 });
     else return;
     event.preventDefault();
-    event.stopPropagation();
     this.panel.scrubber.live.textContent = this.note.textContent;
   }
 }
@@ -590,7 +589,7 @@ class Scrubber {
     this.controls = this.makeControls();
     this.row = h("div", { class: "panels" });
     const bar = h("div", { class: "controls" }, ...Object.values(this.controls).map(({ parentNode }) => parentNode));
-    this.root = h("div", { class: "attnent", role: "group", "aria-label": "Scrubber", "data-lm-suppress-shortcuts": "true" }, bar,
+    this.root = h("div", { class: "attnent", role: "group", "aria-label": "Scrubber" }, bar,
       h("div", { class: "transport" }, this.slider, this.count), this.row, this.live);
     el.replaceChildren(this.root);
     this.slider.addEventListener("input", () => this.set({ step: Number(this.slider.value) }));
@@ -650,12 +649,13 @@ class Scrubber {
   }
 
   key(event) {
-    if (event.target.matches?.("select, summary, button, canvas") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    event.stopPropagation(); // in JupyterLab a plain key is a command: x cuts the cell
+    if (event.target.matches("select, summary, button, canvas")) return;
     const { n } = this, step = this.model.get("step");
     const to = { ArrowLeft: step - 1, ArrowRight: step + 1, PageDown: step + 10, PageUp: step - 10, Home: 0, End: n - 1 }[event.key];
     if (to === undefined) return;
     event.preventDefault();
-    event.stopPropagation();
     this.set({ step: Math.max(0, Math.min(n - 1, to)) });
   }
 
