@@ -118,7 +118,7 @@ def _keep(run: Run, rows: list[dict[str, Any]], judge: str) -> pd.DataFrame:
     before = {row["response_id"]: _without_missing(row) for row in known if row["judge"] == judge}
     new = [row for row in rows if before.get(row["response_id"]) != _without_missing(row)]
     if new:
-        run.add_labels("errors", new)
+        run.add_labels("errors", [dict.fromkeys(COLUMNS) | row for row in new])
     return pd.DataFrame([_without_missing(row) for row in rows], columns=list(COLUMNS))
 
 

@@ -11,10 +11,14 @@ import pandas as pd
 from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 from statsmodels.stats.proportion import proportion_confint
 
+from attnent.critic.exact import exact_critic
 from attnent.critic.judging import Case, Critic, Finding
 from attnent.critic.planting import MISTAKES, Planted, plant_error
-from attnent.critic.steps import CriticError
+from attnent.critic.steps import CriticError, split_steps
+from attnent.runs import Run
+from attnent.tasks import gsm8k
 
+_SEPARATOR = "\n\n"  # between the steps of a ProcessBench sample
 _ANSWERED = ("found", "none found", "format only")
 
 
@@ -192,6 +196,23 @@ def _sample(line: str, where: str) -> Sample:
     return Sample(str(row["id"]), str(row["problem"]), steps, label, bool(row["final_answer_correct"]))
 
 
+def exact_samples(run: Run) -> list[Sample]:
+    """The finished responses of a run of the bundled world as ProcessBench samples, labelled by the exact critic.
+
+    Raises CriticError for a run of another source.
+    """
+    responses = run.responses
+    responses = responses[(responses["finish_reason"] != "length") & (responses["response"].str.strip() != "")]
+    columns = responses.reindex(columns=["response_id", "question", "gold_solution", "gold", "response"])
+    samples = []
+    for name, question, gold_solution, gold, response in columns.itertuples(index=False, name=None):
+        [finding] = exact_critic([Case(str(question), str(gold_solution), response)])
+        steps = [response[start:stop] for start, stop in split_steps(response)]
+        label = -1 if finding.step is None else finding.step
+        samples.append(Sample(name, question, steps, label, gsm8k.grade(response, gold) == "correct"))
+    return samples
+
+
 def process_bench(critic: Critic, samples: Sequence[Sample]) -> ProcessBench:
     """F1 of a critic on ProcessBench samples; no right solution is shown, and no answer counts as a miss."""
     findings = critic([Case(sample.problem, "", _SEPARATOR.join(sample.steps)) for sample in samples])
@@ -203,9 +224,6 @@ def process_bench(critic: Critic, samples: Sequence[Sample]) -> ProcessBench:
     both = wrong.share + right.share
     f1 = 2 * wrong.share * right.share / both if both else both
     return ProcessBench(wrong, right, f1, sum(step is None for step in named))
-
-
-_SEPARATOR = "\n\n"
 
 
 def _named_step(sample: Sample, finding: Finding) -> int | None:
