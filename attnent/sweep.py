@@ -4,6 +4,7 @@ import ast
 import contextlib
 import datetime
 import json
+import logging
 import os
 import sys
 import time
@@ -29,22 +30,27 @@ class SweepError(RuntimeError):
     """A notebook cannot be run as asked; the message says what to do."""
 
 
-def parameters_of(notebook: Path) -> set[str]:
-    """The names that a notebook takes as parameters."""
-    return set(papermill.inspect_notebook(str(notebook)))
+def parameters_of(notebook: Path) -> dict[str, Any]:
+    """What a notebook takes as parameters, by name, with its defaults. Raises SweepError where they are no literals.
+
+    Read from the cell tagged `parameters`; papermill itself overlooks those whose type is a union.
+    """
+    cells = nbformat.read(notebook, as_version=4).cells
+    source = "".join(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    try:
+        return {
+            ast.unparse(node.target): ast.literal_eval(node.value)
+            for node in ast.parse(source).body
+            if isinstance(node, ast.AnnAssign) and node.value is not None
+        }
+    except (ValueError, SyntaxError) as error:
+        raise SweepError(f"the parameters of {notebook.name} must be literals ({error})") from error
 
 
 def changed_parameters(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the parameters given that are not the notebook's defaults, other than the model and out_dir."""
-    defaults = {name: about["default"] for name, about in papermill.inspect_notebook(str(notebook)).items()}
-    try:
-        return {
-            name: value
-            for name, value in parameters.items()
-            if name not in _PLACES and value != ast.literal_eval(defaults[name])
-        }
-    except (ValueError, SyntaxError) as error:
-        raise SweepError(f"the parameters of {notebook.name} must be literals ({error})") from error
+    defaults = parameters_of(notebook)
+    return {name: value for name, value in parameters.items() if name not in _PLACES and value != defaults[name]}
 
 
 def study_folder(out_dir: Path, model: str, notebook: Path, parameters: Mapping[str, Any]) -> Path:
@@ -60,7 +66,7 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], folder: Path) ->
     The outcome says "complete" only where every cell ran. A failed notebook is kept too, with the error in it. Raises
     SweepError for a parameter that the notebook does not have.
     """
-    unknown = sorted(set(parameters) - parameters_of(notebook))
+    unknown = sorted(set(parameters) - set(parameters_of(notebook)))
     if unknown:
         known = ", ".join(sorted(parameters_of(notebook)))
         raise SweepError(f"{notebook.name} has no parameter {', '.join(unknown)}; it has {known}")
@@ -80,6 +86,7 @@ def _run_into(notebook: Path, parameters: Mapping[str, Any], folder: Path) -> di
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     error = ""
     (folder / "outcome.json").unlink(missing_ok=True)  # what stands there is of an earlier run
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters that it overlooks
     try:
         with _environment(HEADLESS, "1"):
             papermill.execute_notebook(

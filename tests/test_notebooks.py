@@ -1,9 +1,11 @@
 """The numbered notebooks keep their form, and run headless on small parameters."""
 
+import json
 from pathlib import Path
 
 import nbformat
 import pytest
+from fake_openai import KEY, completion
 
 from attnent.report import question_of, title_of
 from attnent.sweep import parameters_of, run_notebook
@@ -65,3 +67,27 @@ def test_a_notebook_runs_headless_on_small_parameters(path, tmp_path):
     outcome = run_notebook(path, parameters, tmp_path / "out")
     assert outcome["status"] == "complete", outcome["error"]
     assert outcome["answer"]
+
+
+def grade_or_mark(body: dict) -> dict:
+    """A judge that finds every answer right or wrong by its length, and a critic that marks the second line."""
+    asked = body["messages"][-1]["content"]
+    if "[0]" not in asked:
+        return completion(json.dumps({"grade": ("CORRECT", "INCORRECT")[len(asked) % 2]}))
+    line = next(text for text in asked.splitlines() if text.startswith("[1]")).removeprefix("[1] ")
+    return completion(json.dumps({"step": 1, "quote": line, "kind": "arithmetic", "explanation": "it is false"}))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of the Jupyter kernel's client
+@pytest.mark.parametrize(("number", "of_llm"), [("02", {"judge": "llm-1"}), ("04", {"critic": "llm-1", "repeats": 2})])
+def test_a_notebook_runs_with_a_language_model_as_judge(number, of_llm, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server.answer = grade_or_mark
+    [path] = [path for path in NOTEBOOKS if path.name.startswith(number)]
+    small = {"n": 40, "max_new_tokens": 64, "out_dir": str(tmp_path / "runs"), "base_url": server.base_url}
+    outcome = run_notebook(path, small | of_llm, tmp_path / "out")
+    assert outcome["status"] == "complete", outcome["error"]
+    assert server.asked
+    for file in (file for file in tmp_path.rglob("*") if file.is_file()):
+        assert KEY.encode() not in file.read_bytes(), file

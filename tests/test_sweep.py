@@ -10,7 +10,7 @@ from nbformat.sign import NotebookNotary
 
 from attnent.cli import find_notebooks, main
 from attnent.report import ANSWER, write_index
-from attnent.sweep import SweepError, run_notebook, study_folder
+from attnent.sweep import SweepError, parameters_of, run_notebook, study_folder
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 CELLS = [
@@ -72,6 +72,13 @@ def test_a_report_holds_the_figure_once_with_plotly_and_asks_the_network_for_not
 def test_an_unknown_parameter_is_an_error_that_names_those_there_are(notebook, tmp_path):
     with pytest.raises(SweepError, match=r"no parameter y; it has model, x"):
         run_notebook(notebook, {"y": 1}, tmp_path / "out")
+
+
+def test_a_parameter_whose_type_is_a_union_is_a_parameter_too(notebook, tmp_path):
+    node = nbformat.read(notebook, as_version=4)
+    node.cells[1].source += "\nrevision: str | None = None  # a commit"
+    nbformat.write(node, notebook)
+    assert parameters_of(notebook) == {"x": 1, "model": "none", "revision": None}
 
 
 def test_a_notebook_that_fails_is_kept_and_said_to_have_failed(notebook, tmp_path):
