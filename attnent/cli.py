@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attnent.report import write_index
+import numpy as np
+
+from attnent.llm_cache import LLMError
+from attnent.report import write_index, write_whole
 from attnent.sweep import SweepError, parameters_of, run_notebook, study_folder
+from attnent.tasks import TaskError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,10 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a notebook parameter (repeatable)"
     )
     study.set_defaults(run=run_study)
+    prompts = commands.add_parser("prompts", help="let a language model write fresh prompts for notebook 01")
+    prompts.add_argument("--llm", required=True, metavar="MODEL", help="the model to ask (key: OPENAI_API_KEY)")
+    prompts.add_argument("--base-url", help="an OpenAI-compatible server (default: OPENAI_BASE_URL, else OpenAI)")
+    prompts.add_argument("--max-usd", type=float, default=1.0, help="what it may cost at most (default: 1)")
+    prompts.add_argument(
+        "--usd-per-million", type=float, nargs=2, metavar=("IN", "OUT"), help="prices, where they are not known"
+    )
+    prompts.add_argument("--n", type=int, default=100, help="prompts of each kind (default: 100)")
+    prompts.add_argument("--out", type=Path, required=True, metavar="FILE", help="json file to write")
+    prompts.set_defaults(run=run_prompts)
     chosen = parser.parse_args(arguments)
     try:
         return chosen.run(chosen)
-    except (SweepError, OSError) as error:
+    except (SweepError, TaskError, LLMError, OSError) as error:
         print(f"attnent: {error}", file=sys.stderr)
         return 2
 
@@ -58,6 +72,27 @@ def run_study(chosen: argparse.Namespace) -> int:
         index = write_index(out_dir)
     print(f"Results: {index}")
     return 1 if failed else 0
+
+
+def run_prompts(chosen: argparse.Namespace) -> int:
+    """Write a file of fresh prompts; the answers they were chosen from are kept beside it. 0 where it was written."""
+    from attnent.llm import LLM  # openai and scipy take their time to load
+    from attnent.stats import auroc
+    from attnent.tasks.fresh_prompts import write_prompts
+
+    if chosen.out.exists():
+        raise TaskError(f"{chosen.out} exists already; give another --out")
+    cache = chosen.out.with_name(f"{chosen.out.name}.llm_cache.sqlite")
+    price = {"max_usd": chosen.max_usd, "usd_per_million": chosen.usd_per_million}
+    prompts = write_prompts(LLM(chosen.llm, cache=cache, base_url=chosen.base_url, **price), chosen.n)
+    write_whole(chosen.out, json.dumps({"written_by": chosen.llm, **prompts}, indent=2, ensure_ascii=False) + "\n")
+    factual, creative = (
+        np.array([len(prompt.split()) for prompt in prompts[kind]]) for kind in ("factual", "creative")
+    )
+    means = f"{factual.mean():.1f} words factual, {creative.mean():.1f} creative"
+    print(f"Mean length: {means}; AUROC of length {auroc(creative, factual):.2f} (0.5: no difference)")
+    print(f"Results: {chosen.out}; use them with: attnent study 01 -p prompts={chosen.out} -p n={chosen.n}")
+    return 0
 
 
 def find_notebooks(folder: Path, numbers: Sequence[str]) -> list[Path]:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from attnent.tasks import TaskError, check_count, choose, local_file, text_ids
 
-KINDS = ("factual", "creative")
 Kind = Literal["factual", "creative"]
+KINDS: tuple[Kind, ...] = ("factual", "creative")
 _LOCAL = "a json file with two lists of prompts, `factual` and `creative`"
 
 
