@@ -55,7 +55,7 @@ def test_every_parameter_is_a_typed_literal_with_a_comment(path):
         assert name.isidentifier(), line
         assert " = " in rest, line
         assert "  # " in rest, line
-    assert {"model", "seed"} <= parameters_of(path)
+    assert {"model", "seed"} <= set(parameters_of(path))
 
 
 @pytest.mark.slow
