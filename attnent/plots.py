@@ -39,6 +39,7 @@ TEMPLATE = go.layout.Template(
         "paper_bgcolor": "white",
         "colorway": list(COLOURS),
         "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#999", "activecolor": "#555"},
         "margin": {"l": 70, "r": 30, "t": 84, "b": 60},
         "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         "xaxis": _AXIS,

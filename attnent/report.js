@@ -28,6 +28,9 @@ addEventListener("afterprint", () => draw(dark.matches));
 
 document.querySelector(".code-switch")?.addEventListener("click", () => document.body.classList.toggle("show-code"));
 
+const isNumber = (key) => key !== "" && !Number.isNaN(Number(key));
+const order = (a, b) => (isNumber(a) && isNumber(b) ? a - b : a.localeCompare(b));
+
 document.querySelectorAll(".index th").forEach((heading, column) => {
   heading.addEventListener("click", () => {
     const ascending = heading.getAttribute("aria-sort") !== "ascending";
@@ -35,7 +38,7 @@ document.querySelectorAll(".index th").forEach((heading, column) => {
     heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
     const key = (row) => row.cells[column].dataset.key;
     const rows = [...document.querySelectorAll(".index tbody tr")];
-    rows.sort((a, b) => key(a).localeCompare(key(b), undefined, { numeric: true }) * (ascending ? 1 : -1));
+    rows.sort((a, b) => order(key(a), key(b)) * (ascending ? 1 : -1));
     document.querySelector(".index tbody").append(...rows);
   });
 });

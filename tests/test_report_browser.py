@@ -1,5 +1,6 @@
 """Pages and knobs in a browser from which nothing but loopback can be reached."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,21 @@ def test_the_index_leads_to_the_report_and_sorts_by_a_column(browser, study):
         assert seen.page.locator("th[aria-sort=ascending]").inner_text() == "model"
         seen.page.click("td a >> nth=0")
         assert seen.page.inner_text("h1") == "00 Quickstart"
+        seen.check()
+
+
+def test_the_index_sorts_numbers_as_numbers_and_what_is_missing_first(browser, tmp_path):
+    common = {"title": "t", "question": "q", "parameters": {}, "status": "complete", "error": "", "seconds": 1.0}
+    for name, estimate in (("a", 0.4), ("b", 0.35), ("c", None), ("d", 0.5)):
+        (tmp_path / "study" / name).mkdir(parents=True)
+        effect = None if estimate is None else [estimate, 0.3, 0.6]
+        text = json.dumps(common | {"answer": name, "effect": effect, "effect_name": "AUROC"})
+        (tmp_path / "study" / name / "outcome.json").write_text(text)
+    with watched(browser) as seen:
+        seen.page.goto(write_index(tmp_path).as_uri())
+        seen.page.click("th button >> text=main effect")
+        answers = seen.page.locator("td[data-name=notebook] p:last-of-type").all_inner_texts()
+        assert answers == ["c", "b", "a", "d"]
         seen.check()
 
 

@@ -428,7 +428,7 @@ def _masses(trace: xr.Dataset) -> list[np.ndarray]:
     """Mean weight on the sink, on the rest of the prompt and on generated text, (step,) each; together 1."""
     own = trace["layer_kind"].values != "cross"
     sink, prompt = (_values(trace, name)[own].astype(np.float64) for name in ("sink_mass", "prompt_mass"))
-    return [_mean(part) for part in (sink, np.maximum(prompt - sink, 0), 1 - np.maximum(sink, prompt))]
+    return [_mean(part) for part in (sink, np.maximum(prompt - sink, 0), np.maximum(1 - np.maximum(sink, prompt), 0))]
 
 
 def _groups(trace: xr.Dataset) -> list[list[int]]:
