@@ -195,7 +195,11 @@ def _traces(source: Source) -> dict[str, xr.Dataset]:
     elif isinstance(source, Mapping):
         traces = {str(id_): trace for id_, trace in source.items()}
     else:
-        traces = {str(place): trace for place, trace in enumerate(source)}
+        several = source if isinstance(source, Sequence) else [source]
+        traces = {str(place): trace for place, trace in enumerate(several)}
+    strangers = sorted({type(trace).__name__ for trace in traces.values() if not isinstance(trace, xr.Dataset)})
+    if strangers:
+        raise ScrubberError(f"a Scrubber shows a Run or Traces, not {_listed(strangers)}; give what `ae.generate` gave")
     if not traces:
         raise ScrubberError("there are no responses to show; give at least one Trace, or a Run that has recorded some")
     for id_, trace in traces.items():
