@@ -172,6 +172,17 @@ def test_a_runs_own_grades_and_error_spans_are_shown(run):
     assert (q["grade"], q["errors"]) == ("wrong", [expected])
 
 
+def test_of_a_run_as_many_responses_are_shown_as_fit_and_one_at_least(run):
+    ids = list(reversed(run.recorded))
+    one = run.trace(ids[0])
+    of_one = one.sizes["step"] * one.sizes["layer"] * one.sizes["head"] / 2**20
+    shown = [
+        list(ae.Scrubber.of(run, ids, megabytes=megabytes, maps=["entropy"])._responses)
+        for megabytes in (32.0, of_one * 1.01, 0.0)
+    ]
+    assert shown == [ids, ids[:1], ids[:1]]
+
+
 def test_a_run_without_labels_is_shown_without_them(run):
     assert [one["grade"] for one in header_of(Scrubber(run))["responses"]] == ["", ""]
 

@@ -11,7 +11,7 @@ import base64
 import html
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +95,31 @@ class Scrubber(anywidget.AnyWidget):
         self._responses = {one["id"]: one for one in packed.header["responses"]}
         first = packed.header["responses"][0]["id"]
         super().__init__(data=packed.data, response=first, measure=maps[0], overlay=_overlay(packed.header))
+
+    @classmethod
+    def of(
+        cls,
+        run: Run,
+        response_ids: Iterable[str],
+        *,
+        megabytes: float = 32,
+        maps: Sequence[str] = MAPS,
+        **settings: Any,
+    ) -> "Scrubber":
+        """A Scrubber of these responses, as many of the first as so many MB hold, but one at least.
+
+        For notebooks that are saved and sent: a response of a large model can take several MB. `settings` are those of
+        a Scrubber.
+        """
+        chosen: dict[str, xr.Dataset] = {}
+        left = megabytes
+        for id_ in response_ids:
+            trace = run.trace(id_)
+            left -= _megabytes([trace], maps)
+            if chosen and left < 0:
+                break
+            chosen[id_] = trace
+        return cls(chosen, maps=maps, **settings)
 
     def save(self, path: str | Path) -> None:
         """Write one HTML file that scrubs without a kernel and asks the network for nothing."""
@@ -402,13 +427,17 @@ def _measures(traces: Mapping[str, xr.Dataset], maps: tuple[str, ...]) -> list[s
 
 
 def _check_size(traces: Mapping[str, xr.Dataset], maps: tuple[str, ...]) -> None:
-    n_cells = sum(trace.sizes["step"] * trace.sizes["layer"] * trace.sizes["head"] for trace in traces.values())
-    megabytes = n_cells * len(maps) / 2**20
+    megabytes = _megabytes(traces.values(), maps)
     if megabytes > LIMIT_MB:
         raise ScrubberError(
             f"{len(traces)} responses with {len(maps)} measures of every head are {megabytes:,.0f} MB, above the "
             f"{LIMIT_MB} MB that a browser opens in seconds; give fewer responses, or fewer maps"
         )
+
+
+def _megabytes(traces: Iterable[xr.Dataset], maps: Sequence[str]) -> float:
+    """What the levels of every head take, a byte each."""
+    return sum(trace.sizes["step"] * trace.sizes["layer"] * trace.sizes["head"] for trace in traces) * len(maps) / 2**20
 
 
 def _values(trace: xr.Dataset, name: str) -> np.ndarray:
