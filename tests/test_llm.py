@@ -387,7 +387,8 @@ def test_a_damaged_cache_is_said_before_anything_is_asked(make, server, tmp_path
 
 
 ASK = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test started in the background would ignore
 from pydantic import BaseModel
 from pytest_httpserver import HTTPServer
 from attnent.llm import LLM, Request
