@@ -40,7 +40,7 @@ def line_scores(
     def line_means(values: pd.DataFrame) -> pd.DataFrame:
         written = wrong & (tokens["line"] >= 0)
         keys = [tokens.loc[written, name] for name in ("response_id", "line")]
-        return adjusted(tokens, values, right)[written].groupby(keys, sort=False).mean().fillna(0.0)
+        return adjusted(tokens, values, right)[written].groupby(keys, sort=False).mean()
 
     logits, attention = line_means(tokens[["token_entropy", "logprob"]]), line_means(tokens[[*measures]])
     heads = [line_means(heads_by_token(tokens, values)).add_prefix(f"{values.name} ") for values in stacks]
@@ -52,7 +52,7 @@ def line_scores(
         "place": [place],
         "place and logits": [place, logits],
         "place and attention": [place, attention],
-        "place and attention, head by head": [place, *heads],
+        **({"place and attention, head by head": [place, *heads]} if heads else {}),
         "place, logits and attention": [place, logits, attention, *heads],
     }
     alone = {"first line": -line, "last line": line, "highest token entropy": logits["token_entropy"]}
@@ -62,14 +62,17 @@ def line_scores(
 
 
 def _probe(features: pd.DataFrame, is_moment: pd.Series) -> pd.Series:
-    """Log-odds of a logistic regression for lines of responses that it never saw; NaN below FEWEST responses."""
+    """Log-odds of a logistic regression for lines of responses that it never saw; what a line lacks counts as usual.
+
+    NaN below FEWEST responses, and where a feature is missing everywhere.
+    """
     response = features.index.get_level_values(0)
-    if response.nunique() < FEWEST or is_moment.nunique() < 2:
+    if response.nunique() < FEWEST or is_moment.nunique() < 2 or features.isna().all().any():
         return pd.Series(np.nan, index=features.index)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1_000))
     folds = GroupKFold(N_FOLDS)
     log_odds = cross_val_predict(
-        model, features.to_numpy(), is_moment, groups=response, cv=folds, method="decision_function"
+        model, features.fillna(0.0).to_numpy(), is_moment, groups=response, cv=folds, method="decision_function"
     )
     return pd.Series(log_odds, index=features.index)
 

@@ -82,3 +82,12 @@ def test_where_nothing_is_wrong_nothing_is_found():
     table = finding.shares_found(hits, tokens.groupby("response_id")["n_lines"].first())
     assert (table["n"] == 0).all()
     assert table["estimate"].isna().all()
+
+
+def test_without_right_responses_only_place_names_a_line():
+    tokens, spans, _ = right_and_wrong(30)
+    tokens[["token_entropy", "logprob", "x"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
+    hits = finding.top_1(finding.line_scores(tokens, spans, [], ["x"]), spans["line"])
+    known = hits.columns[hits.notna().all()]
+    assert list(known) == ["first line", "last line", "probe: place"]
+    assert hits.drop(columns=known).isna().all(axis=None)
