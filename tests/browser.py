@@ -1,4 +1,4 @@
-"""Chromium and JupyterLab for the browser tests: nothing but loopback can be reached, and every page error counts."""
+"""Chromium, JupyterLab and marimo for browser tests: nothing but loopback is reached, and every page error counts."""
 
 import json
 import os
@@ -95,16 +95,36 @@ def jupyter_home(folder: Path) -> Iterator[None]:
 @contextmanager
 def jupyterlab(root: Path) -> Iterator[str]:
     """The address of a JupyterLab that serves the folder; it stops, and its kernels with it, in the end."""
+    port = _free_port()
+    options = {"root_dir": root, "port": port, "ip": "127.0.0.1", "port_retries": 0}
+    command = ["jupyterlab", *(f"--ServerApp.{name}={value}" for name, value in options.items())]
+    with _served(command, root, f"http://127.0.0.1:{port}", "/api/status") as address:
+        yield address
+
+
+@contextmanager
+def marimo(notebook: Path) -> Iterator[str]:
+    """The address of a marimo that serves the notebook as an app."""
+    port = _free_port()
+    command = ["marimo", "run", notebook.name, "--headless", "--no-token", f"--port={port}", "--host=127.0.0.1"]
+    with _served(command, notebook.parent, f"http://127.0.0.1:{port}", "/health") as address:
+        yield address
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}", f"--ServerApp.port={port}"]
-    command += ["--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0"]
-    with (root / "jupyterlab.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=root)
-    address = f"http://127.0.0.1:{port}"
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def _served(command: list[str], root: Path, address: str, status: str) -> Iterator[str]:
+    """The address, once the server (a Python module with its arguments) answers there; it is stopped in the end."""
+    log = root / f"{command[0]}.log"
+    with log.open("wb") as said:
+        server = subprocess.Popen([sys.executable, "-m", *command], stdout=said, stderr=subprocess.STDOUT, cwd=root)
     try:
-        _wait_for(address, server, root / "jupyterlab.log")
+        _wait_for(address + status, server, log)
         yield address
     finally:
         server.terminate()
@@ -119,11 +139,11 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"{address}/api/status", timeout=2):
+            with urllib.request.urlopen(address, timeout=2):
                 return
         except OSError:
             time.sleep(0.3)
-    pytest.fail(f"JupyterLab did not start: {log.read_text()[-2000:]}")
+    pytest.fail(f"{address} does not answer: {log.read_text()[-2000:]}")
 
 
 def open_notebook(page: Any, address: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The Scrubber in a browser: in a saved page, in a running JupyterLab, and in an executed notebook opened afresh."""
+"""The Scrubber in a browser: in a saved page, in JupyterLab and marimo, and in an executed notebook opened afresh."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,6 +14,7 @@ from browser import (
     chromium,
     jupyter_home,
     jupyterlab,
+    marimo,
     open_notebook,
     run_all_cells,
     run_cell,
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.browser
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 EVIL = '<img src=x onerror="window.hasRun=1"></script><script>window.hasRun=1</script>'
+INK_ON_LIGHT, INK_ON_DARK = "rgb(29, 33, 38)", "rgb(228, 230, 233)"
 WORDS = ["the", "river", "runs", "over", "stones", "and", "nobody", "knows", "why"]
 
 
@@ -157,11 +159,11 @@ def test_a_saved_page_scrubs_by_mouse_and_keys_without_a_kernel(saved, scheme):
 
 def test_a_page_follows_the_readers_colour_scheme(saved):
     scrubber = Scrubber(made_up_trace(words(9)))
-    inks = {
+    inks = [
         saved(scrubber, scheme=scheme).page.locator(".attnent").evaluate("node => getComputedStyle(node).color")
         for scheme in ("light", "dark")
-    }
-    assert len(inks) == 2
+    ]
+    assert inks == [INK_ON_LIGHT, INK_ON_DARK]
 
 
 def test_html_in_any_text_is_shown_and_not_run(saved):
@@ -362,10 +364,14 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
         yield address, root
 
 
-def scrubber_notebook(root: Path) -> Path:
-    """A notebook that shows responses in whose text there is HTML, and then prints the Scrubber's state."""
+def save_evil_traces(root: Path) -> None:
     for place in range(3):
         save_trace(made_up_trace([EVIL, *words(40, place)], seed=place, prompt=EVIL), root / f"{place}.safetensors")
+
+
+def scrubber_notebook(root: Path) -> Path:
+    """A notebook that shows responses in whose text there is HTML, and then prints the Scrubber's state."""
+    save_evil_traces(root)
     cells = [
         "import attnent as ae\nfrom attnent.trace import load_trace\nfrom pathlib import Path",
         f"traces = [load_trace(Path({str(root)!r}) / f'{{place}}.safetensors') for place in range(3)]\n"
@@ -454,7 +460,7 @@ def test_in_jupyterlab_it_follows_the_theme(browser, lab, executed):
             one.page.wait_for_selector(f"body[data-jp-theme-name='{theme}']", state="attached")
             one.page.wait_for_load_state("networkidle")
             inks.append(widget.evaluate("node => getComputedStyle(node).color"))
-        assert inks == ["rgb(228, 230, 233)", "rgb(29, 33, 38)"]
+        assert inks == [INK_ON_DARK, INK_ON_LIGHT]
         one.problems[:] = [text for text in one.problems if "/api/themes/" not in text]  # JupyterLab's own stumbling
         one.check()
         shut_down_kernel(one.page)
@@ -475,3 +481,50 @@ def test_a_notebook_that_is_not_trusted_shows_coloured_text_and_runs_nothing(bro
         assert one.page.locator(".attnent").count() == 0
         one.check()
         shut_down_kernel(one.page)
+
+
+# ---- marimo
+
+MARIMO = """
+import marimo
+
+app = marimo.App()
+
+
+@app.cell
+def _():
+    import marimo as mo
+    import attnent as ae
+    from attnent.trace import load_trace
+    from pathlib import Path
+
+    scrubber = ae.Scrubber([load_trace(Path(f"{place}.safetensors")) for place in range(3)])
+    shown = mo.ui.anywidget(scrubber)
+    shown
+    return mo, scrubber, shown
+
+
+@app.cell
+def _(mo, scrubber, shown):
+    shown.value
+    mo.md(f"python: {scrubber.response} {scrubber.step} {scrubber.layer} {scrubber.head}")
+    return
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_in_marimo_it_scrubs_in_its_theme_and_python_reads_its_state(browser, tmp_path, monkeypatch, theme):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    save_evil_traces(tmp_path)
+    (tmp_path / "notebook.py").write_text(MARIMO)
+    (tmp_path / "pyproject.toml").write_text(f'[tool.marimo.display]\ntheme = "{theme}"\n')
+    readers_wish = {"light": "dark", "dark": "light"}[theme]  # must not count
+    with marimo(tmp_path / "notebook.py") as address, watched(browser, scheme=readers_wish, width=1200) as one:
+        one.page.goto(address)
+        one.page.wait_for_selector(".attnent canvas", timeout=60_000)
+        scrub_everything(one.page)
+        step = token(one.page)
+        one.page.get_by_text(re.compile(rf"python: 1 {step} \d \d")).wait_for()
+        ink = one.page.locator(".attnent").evaluate("node => getComputedStyle(node).color")
+        assert ink == {"light": INK_ON_LIGHT, "dark": INK_ON_DARK}[theme]
+        one.check()

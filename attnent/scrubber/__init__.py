@@ -516,9 +516,9 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-{nonce}'; \
 style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>{title}</title>
-<style>body {{ margin: 1rem auto; padding: 0 1rem; max-width: 1200px; }}</style></head>
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
+<style>:root {{ color-scheme: light dark; }}
+body {{ margin: 1rem auto; padding: 0 1rem; max-width: 1200px; }}</style></head>
 <body>{body}
 {scripts}</body></html>
 """
