@@ -344,11 +344,11 @@ def redraw_ms(page: Any, n_steps: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("n_responses", "n_steps", "n_layers", "n_heads"), [(100, 400, 28, 24), (2, 4000, 6, 6)], ids=["many", "long"]
 )
-def test_a_redraw_takes_less_than_a_frame(saved, record_property, n_responses, n_steps, n_layers, n_heads):
+def test_a_redraw_takes_less_than_a_frame(saved, n_responses, n_steps, n_layers, n_heads):
     of_one = made_up_trace(words(n_steps), n_layers=n_layers, n_heads=n_heads)
     one = saved(Scrubber([of_one] * n_responses))
     took = redraw_ms(one.page, n_steps)
-    record_property("redraw_ms", f"median {np.median(took):.1f}, 95 % {np.quantile(took, 0.95):.1f}")
+    print(f"redraw: median {np.median(took):.1f} ms, 95 % {np.quantile(took, 0.95):.1f} ms")  # seen with pytest -rP
     assert np.median(took) < 16
     one.check()
 
