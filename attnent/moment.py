@@ -124,6 +124,16 @@ def partners(tokens: pd.DataFrame, spans: pd.DataFrame, right: Sequence[str], *,
     return pairs.set_index("response_id")
 
 
+def in_pairs(tokens: pd.DataFrame, spans: pd.DataFrame, right: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
+    """The spans that have a partner, and their `partners`, indexed by response_id: start, stop, group.
+
+    The group is WRONG or RIGHT.
+    """
+    pairs = partners(tokens, spans, right, seed=seed)
+    both = pd.concat([spans.loc[pairs["wrong"]].assign(group=WRONG), pairs.assign(group=RIGHT)])
+    return both[["start", "stop", "group"]]
+
+
 def around(
     tokens: pd.DataFrame, spans: pd.DataFrame, right: Sequence[str], *, reach: int = 20, seed: int = 0
 ) -> tuple[pd.DataFrame, pd.Series]:
@@ -185,19 +195,17 @@ def controlled(
     responses (`partners`); and the last with the differences of the token baselines held fixed too.
     """
     rows = [*measures, *baselines]
-    pairs = partners(tokens, spans, right, seed=seed)
+    pairs = in_pairs(tokens, spans, right, seed=seed)
     values = adjusted(tokens, tokens[rows], right)
     matched = differences(tokens, values, spans, ordinary=ordinary)
-    of_right = differences(tokens, values, pairs, ordinary=ordinary)
-    both = pd.concat([matched[matched.index.isin(pairs["wrong"])], of_right])
-    groups = pd.Series(np.where(both.index.isin(pairs.index), RIGHT, WRONG), index=both.index)
+    both = differences(tokens, values, pairs, ordinary=ordinary)
     return {
         f"less {_ORDINARY[ordinary]}": compare_paired(
             differences(tokens, tokens[rows], spans, ordinary=ordinary), rows
         ),
         "... matched on place and token class": compare_paired(matched, rows),
-        "... against the same place of right solutions": compare(both, rows, groups, WRONG, RIGHT),
-        "... and token baselines held fixed": compare_adjusted(both, measures, groups, WRONG, RIGHT, baselines),
+        "... against the same place of right solutions": compare(both, rows, pairs["group"], WRONG, RIGHT),
+        "... and token baselines held fixed": compare_adjusted(both, measures, pairs["group"], WRONG, RIGHT, baselines),
     }
 
 

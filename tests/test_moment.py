@@ -117,6 +117,10 @@ def test_a_part_of_a_line_is_compared_with_what_stands_as_far_from_the_start_of_
 def test_a_wrong_response_without_a_partner_is_left_out():
     tokens, spans, right = right_and_wrong()
     assert len(moment.partners(tokens, spans, right[:4])) == 4
+    both = moment.in_pairs(tokens, spans, right[:4])
+    assert both["group"].value_counts().to_dict() == {moment.WRONG: 4, moment.RIGHT: 4}
+    of_wrong = both[both["group"] == moment.WRONG]
+    pd.testing.assert_frame_equal(of_wrong[["start", "stop"]], spans.loc[of_wrong.index, ["start", "stop"]])
 
 
 def test_each_head_gives_what_its_own_table_would_give():
