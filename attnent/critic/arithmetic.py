@@ -19,7 +19,7 @@ from attnent.critic.expressions import (
     tokenize,
 )
 
-_WINDOW = 80  # tokens beside an equals sign that can belong to one side of it
+_WINDOW = 80  # tokens beside an equals sign that can belong to one side of it; a longer side is left alone
 _MOST_BITS = 10_000  # of a power
 _NOTE = re.compile(r"<<([^<>\n]*)>>")
 _COPY = 40  # characters after a calculator note in which its result is written
@@ -134,7 +134,8 @@ def _check_copy(solution: str, note: re.Match[str], offset: int) -> Iterator[Fal
 def _left_side(tokens: Sequence[Token], *, linked: bool) -> _Side | None:
     """The longest expression that ends where the tokens end; None where what is before it may belong to it."""
     ends = [place for place, token in enumerate(tokens) if token.kind == "end"]
-    clause = tokens[ends[-1] + 1 if ends else 0 :][-_WINDOW:]
+    whole_clause = tokens[ends[-1] + 1 if ends else 0 :]
+    clause = whole_clause[-_WINDOW:]
     found: list[tuple[int, Expression]] = []
     for start, token in enumerate(clause):
         if token.kind in ("number", "(", "-", "+", "frac") and (not found or _may_be_dash(clause, start)):
@@ -148,7 +149,8 @@ def _left_side(tokens: Sequence[Token], *, linked: bool) -> _Side | None:
         return None
     start, longest = found[0]
     formula = start > 0 and clause[start].kind == "-" and clause[start].stop < clause[start + 1].start
-    if formula or not _stands_alone(clause[:start]) or any(number.of for number in numbers_in(longest)):
+    cut = start < 2 and len(clause) < len(whole_clause)
+    if cut or formula or not _stands_alone(clause[:start]) or any(number.of for number in numbers_in(longest)):
         return None  # `the cost - 5`, `half of 5`, `5 + 1/2 of the cake`
     whole = start == 0
     return _Side([one for _, one in found], clause[start:], whole=whole, linked=linked and whole and not ends)
@@ -193,7 +195,8 @@ def _right_side(tokens: Sequence[Token]) -> _Side | None:
         first = parse_number(clause)
     except NotArithmeticError:
         return None
-    if _goes_on(clause[n_tokens - 1], clause[n_tokens:]):
+    cut = n_tokens > len(clause) - 2 and len(clause) < end
+    if cut or _goes_on(clause[n_tokens - 1], clause[n_tokens:]):
         return None
     return _Side([expression, *([first] if first else [])], clause[:n_tokens])
 
