@@ -52,6 +52,7 @@ _CONVERSIONS: dict[tuple[str, str], tuple[int, ...]] = {
     ("quart", "cup"): (4,), ("gallon", "quart"): (4,), ("gallon", "cup"): (16,), ("gallon", "pint"): (8,),
     ("gallon", "ounce"): (128,), ("cup", "ounce"): (8,), ("cup", "tablespoon"): (16,), ("tablespoon", "teaspoon"): (3,),
     ("dollar", "cent"): (100,), ("dollar", "nickel"): (20,), ("dollar", "dime"): (10,), ("dollar", "quarter"): (4,),
+    ("nickel", "cent"): (5,), ("dime", "cent"): (10,), ("quarter", "cent"): (25,),
 }  # fmt: skip
 _DOZEN = 12
 _FLOATING = Fraction(1, 10**12)  # relative error of what a calculator shows, such as 26.666666666666668
@@ -207,7 +208,8 @@ def _goes_on(last: Token, following: Sequence[Token]) -> bool:
     if not kinds or kinds[0] in ("word", "(", ")"):
         return False
     if kinds[0] == "odd":
-        named = following[0].text.isupper() and following[0].start > last.stop and kinds[1:] in ([], ["word"])
+        name, apart = following[0].text, following[0].start > last.stop
+        named = apart and name.isalpha() and name.isupper() and kinds[1:] in ([], ["word"])
         return last.kind != "word" and not named
     return last.kind != "word" if kinds[0] == "number" else kinds[0] != "-" or kinds[1:] == ["odd"]
 

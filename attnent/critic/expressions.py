@@ -65,6 +65,7 @@ _KINDS: dict[str, Kind] = {
 _NUMBERS = ("mixed", "ratio", "vulgar", "decimal")
 _SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _DETERMINERS = {"the", "his", "her", "their", "its", "those", "these", "all", "my", "our", "your"}
+_REMAINDER = re.compile(r"[rR]\d+")  # of 20 / 3 = 6 R2
 _UNCERTAIN = {"than", "half", "squared", "cubed", "am", "pm", "oclock", "o'clock", "noon", "midnight"}
 
 
@@ -189,7 +190,7 @@ def _kind(match: re.Match[str], group: str, last: Token | None) -> Kind:
         return "*" if last and last.kind in ("number", "word", ")") else "odd"
     if group == "letter" and written in "aAI" and not match.string[: match.start()][-1:].isalnum():
         return "word"
-    if group == "word" and (following == "(" or written.lower() in _UNCERTAIN):
+    if group == "word" and (following == "(" or written.lower() in _UNCERTAIN or _REMAINDER.fullmatch(written)):
         return "odd"
     return _KINDS.get(group, "odd" if group == "percent" or written == "\\" else "word" if group == "scale" else "end")
 
