@@ -56,6 +56,7 @@ _CONVERSIONS: dict[tuple[str, str], tuple[int, ...]] = {
 }  # fmt: skip
 _DOZEN = 12
 _FLOATING = Fraction(1, 10**12)  # relative error of what a calculator shows, such as 26.666666666666668
+_TO_WHOLE = Fraction(1, 100)  # relative error of a quotient that may be rounded to a whole number: 100/3 = 33
 _REPEATING = (3, 6, 7, 9)  # denominators whose fractions are written as rounded decimals
 
 
@@ -86,8 +87,8 @@ def check_arithmetic(solution: str) -> list[FalseEquation]:
 
     Read are numbers with thousands separators, currency and percent signs, fractions, mixed numbers, units between the
     operands, parentheses, powers, LaTeX, and the calculator notes of GSM8K (`<<48/2=24>>24`), whose result must be the
-    number after them. A result may be rounded to the digits shown (to a whole number only after a division), and a
-    decimal may be cut there.
+    number after them. A result may be rounded to the digits shown (to a whole number only after a division, and only by
+    1 %: 100/3 = 33 may stand, 11/5 = 2 is false), and a decimal may be cut there.
 
     Left alone is what is not arithmetic with certainty: unknowns, times, dates, ratios, equations across lines, numbers
     in words, and equations that may be true by their units (`3 hours = 180 minutes`). An equation that has a true
@@ -288,13 +289,13 @@ def _agree(here: Fraction, left: Expression, there: Fraction, right: Expression)
 def _is_rounding(shown: Fraction, number: Expression, exact: Fraction, origin: Expression) -> bool:
     """Whether `shown`, as the number is written, is `exact` rounded to its last digit, or cut there if a decimal.
 
-    Only what is divided or a share may be rounded to a whole number.
+    Only what is divided or a share may be rounded to a whole number, and only a little.
     """
     if not isinstance(number, Number) or not number.step or not number.value:
         return False
     last_digit, error = abs(number.step * shown / number.value), abs(exact - shown)
     if number.step == 1 and not number.percent:
-        return _divides(origin) and 2 * error <= last_digit
+        return _divides(origin) and 2 * error <= last_digit and error <= abs(exact) * _TO_WHOLE
     return 2 * error <= last_digit or (abs(shown) < abs(exact) and error < last_digit)
 
 
