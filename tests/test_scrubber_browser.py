@@ -166,6 +166,22 @@ def test_a_page_follows_the_readers_colour_scheme(saved):
     assert inks == [INK_ON_LIGHT, INK_ON_DARK]
 
 
+@pytest.mark.parametrize(
+    ("mark", "ink"),
+    [
+        ("data-jp-theme-light=true", INK_ON_LIGHT),
+        ("data-jp-theme-light=false", INK_ON_DARK),
+        ("class=vscode-light", INK_ON_LIGHT),
+        ("class=vscode-dark", INK_ON_DARK),
+        ("class=vscode-high-contrast", INK_ON_DARK),
+    ],
+)
+def test_a_theme_that_the_page_names_comes_before_the_readers_colour_scheme(saved, mark, ink):
+    one = saved(Scrubber(made_up_trace(words(9))), scheme="dark" if ink == INK_ON_LIGHT else "light")
+    one.page.evaluate("mark => document.body.setAttribute(...mark.split('='))", mark)
+    assert one.page.locator(".attnent").evaluate("node => getComputedStyle(node).color") == ink
+
+
 def test_html_in_any_text_is_shown_and_not_run(saved):
     one = saved(evil_scrubber())
     scrub_everything(one.page)
