@@ -219,7 +219,7 @@ def test_any_text_is_read_and_what_is_flagged_stands_in_it(text):
         assert found.left != found.right
 
 
-@given(n_terms=st.integers(2, 120), sign=st.sampled_from(["+", "*", " + "]), turned=st.booleans())
+@given(n_terms=st.integers(2, 120), sign=st.sampled_from(["+", "*", " big brown eggs + "]), turned=st.booleans())
 def test_a_true_equation_is_not_false_however_long(n_terms, sign, turned):
     value = n_terms if "+" in sign else 1
     sides = [sign.join(["1"] * n_terms), str(value)]

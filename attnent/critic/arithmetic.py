@@ -19,7 +19,7 @@ from attnent.critic.expressions import (
     tokenize,
 )
 
-_WINDOW = 80  # tokens beside an equals sign that can belong to one side of it; a longer side is left alone
+_MOST_TOKENS = 80  # of the clause on one side of an equals sign; a longer one is left alone
 _MOST_BITS = 10_000  # of a power
 _NOTE = re.compile(r"<<([^<>\n]*)>>")
 _COPY = 40  # characters after a calculator note in which its result is written
@@ -136,8 +136,9 @@ def _check_copy(solution: str, note: re.Match[str], offset: int) -> Iterator[Fal
 def _left_side(tokens: Sequence[Token], *, linked: bool) -> _Side | None:
     """The longest expression that ends where the tokens end; None where what is before it may belong to it."""
     ends = [place for place, token in enumerate(tokens) if token.kind == "end"]
-    whole_clause = tokens[ends[-1] + 1 if ends else 0 :]
-    clause = whole_clause[-_WINDOW:]
+    clause = tokens[ends[-1] + 1 if ends else 0 :]
+    if len(clause) > _MOST_TOKENS:
+        return None
     found: list[tuple[int, Expression]] = []
     for start, token in enumerate(clause):
         if token.kind in ("number", "(", "-", "+", "frac") and (not found or _may_be_dash(clause, start)):
@@ -151,8 +152,7 @@ def _left_side(tokens: Sequence[Token], *, linked: bool) -> _Side | None:
         return None
     start, longest = found[0]
     formula = start > 0 and clause[start].kind == "-" and clause[start].stop < clause[start + 1].start
-    cut = start < 2 and len(clause) < len(whole_clause)
-    if cut or formula or not _stands_alone(clause[:start]) or any(number.of for number in numbers_in(longest)):
+    if formula or not _stands_alone(clause[:start]) or any(number.of for number in numbers_in(longest)):
         return None  # `the cost - 5`, `half of 5`, `5 + 1/2 of the cake`
     whole = start == 0
     return _Side([one for _, one in found], clause[start:], whole=whole, linked=linked and whole and not ends)
@@ -189,16 +189,15 @@ def _last_but_words(tokens: Sequence[Token]) -> str:
 def _right_side(tokens: Sequence[Token]) -> _Side | None:
     """The longest expression that the tokens begin with; None where what is after it may belong to it."""
     end = next((place for place, token in enumerate(tokens) if token.kind == "end"), len(tokens))
-    clause = tokens[:end][:_WINDOW]
-    if any(token.text.lower().startswith(_ROUGHLY) for token in clause):
+    clause = tokens[:end]
+    if len(clause) > _MOST_TOKENS or any(token.text.lower().startswith(_ROUGHLY) for token in clause):
         return None
     try:
         expression, n_tokens = parse(clause)
         first = parse_number(clause)
     except NotArithmeticError:
         return None
-    cut = n_tokens > len(clause) - 2 and len(clause) < end
-    if cut or _goes_on(clause[n_tokens - 1], clause[n_tokens:]):
+    if _goes_on(clause[n_tokens - 1], clause[n_tokens:]):
         return None
     return _Side([expression, *([first] if first else [])], clause[:n_tokens])
 
