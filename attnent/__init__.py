@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 # Attributes load when first used: `import attnent` is light, and files can be analysed without torch.
 _HOMES = {
-    "load_model": "models",
-    "ModelError": "models",
-    "capture": "capturing",
-    "CaptureError": "capturing",
-    "generate": "generation",
-    "replay": "generation",
-    "PromptError": "prompts",
-    "record": "recording",
+    "load_model": "model.loading",
+    "ModelError": "model.loading",
+    "capture": "model.attention",
+    "CaptureError": "model.attention",
+    "generate": "model.generation",
+    "replay": "model.generation",
+    "PromptError": "model.prompts",
+    "record": "model.recorder",
     "Run": "runs",
     "RunError": "runs",
     "TraceError": "trace",
@@ -22,22 +22,23 @@ _HOMES = {
     "sinkless_entropy": "trace",
     "sinkless_varentropy": "trace",
     "lookback_ratio": "trace",
-    "Scrubber": "scrubber",
-    "ScrubberError": "scrubber",
+    "Scrubber": "show.scrubber",
+    "ScrubberError": "show.scrubber",
 }
-_ROOMS = ("critic", "plots", "stats", "tasks", "trace")
+_ROOMS = {"analysis": "analysis", "critic": "critic", "knobs": "show.knobs", "plots": "show.plots", "tasks": "tasks"}
 
 __all__ = [*_HOMES, *_ROOMS]
 
 if TYPE_CHECKING:
-    from attnent import critic, plots, stats, tasks, trace
-    from attnent.capturing import CaptureError, capture
-    from attnent.generation import generate, replay
-    from attnent.models import ModelError, load_model
-    from attnent.prompts import PromptError
-    from attnent.recording import record
+    from attnent import analysis, critic, tasks
+    from attnent.model.attention import CaptureError, capture
+    from attnent.model.generation import generate, replay
+    from attnent.model.loading import ModelError, load_model
+    from attnent.model.prompts import PromptError
+    from attnent.model.recorder import record
     from attnent.runs import Run, RunError
-    from attnent.scrubber import Scrubber, ScrubberError
+    from attnent.show import knobs, plots
+    from attnent.show.scrubber import Scrubber, ScrubberError
     from attnent.trace import (
         TraceError,
         effective_keys,
@@ -53,7 +54,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"attnent.{_HOMES[name]}"), name)
     if name in _ROOMS:
-        return importlib.import_module(f"attnent.{name}")
+        return importlib.import_module(f"attnent.{_ROOMS[name]}")
     raise AttributeError(f"attnent has no {name!r}; it has {', '.join(__all__)}")
 
 

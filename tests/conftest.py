@@ -68,7 +68,7 @@ def llama() -> LlamaForCausalLM:
 @pytest.fixture(scope="session")
 def stories():
     """The small story teller of the shared folder, where ATTNENT_SHARED names that folder."""
-    from attnent.models import load_model
+    from attnent.model.loading import load_model
 
     shared = os.environ.get("ATTNENT_SHARED")
     if not shared:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from attnent import moment
+from attnent.analysis import wrong_line as moment
 
 LINE = ["Tom", " has", " ", "3", "+", "4", "=", "7", ".", "\n"]
 

@@ -4,7 +4,7 @@ import xarray as xr
 from conftest import byte_level_tokenizer
 from made_up import made_up_trace
 
-from attnent.detokenize import spell
+from attnent.model.spelling import spell
 
 TOKENIZER = byte_level_tokenizer()
 

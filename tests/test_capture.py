@@ -19,8 +19,8 @@ from transformers import (
     StaticCache,
 )
 
-from attnent import capturing as capture_room
-from attnent.capturing import CaptureError, capture
+from attnent.model import attention as capture_room
+from attnent.model.attention import CaptureError, capture
 
 LENGTHS = [13, 7, 11, 1, 2]  # a batch of 5, padded on the left
 
@@ -406,7 +406,7 @@ jaxtyping.install_import_hook = lambda *names: None  # its wrapper of `attention
 import torch
 from conftest import left_padded, random_llama
 from transformers import StaticCache
-from attnent.capturing import capture
+from attnent.model.attention import capture
 
 model = random_llama(num_hidden_layers=2)
 model.set_attn_implementation("sdpa")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from attnent.entropy import Moments, masses, merge, moments, stats_of_moments, stats_of_scores
-from attnent.entropy import stats_of_weights as of_weights
+from attnent.model.entropy import Moments, masses, merge, moments, stats_of_moments, stats_of_scores
+from attnent.model.entropy import stats_of_weights as of_weights
 
 score = st.floats(-30, 30, allow_subnormal=False)
 rows = arrays(np.float64, st.tuples(st.sampled_from([2, 3]), st.integers(1, 23)), elements=score).map(torch.from_numpy)

@@ -7,8 +7,8 @@ import torch
 import transformers
 from conftest import left_padded
 
-from attnent.capturing import CaptureError, capture
-from attnent.generation import generate, replay
+from attnent.model.attention import CaptureError, capture
+from attnent.model.generation import generate, replay
 
 WINDOW = 5
 SIZES = {

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from fake_openai import KEY, completion, error
 
-from attnent import stats
-from attnent.cli import main
+from attnent.analysis import comparison as stats
+from attnent.study.command import main
 from attnent.tasks.factual_creative import load
 
 WORDS = [

@@ -13,9 +13,9 @@ from conftest import CONTEXT, N_HEADS, N_LAYERS, byte_level_tokenizer
 from scipy import stats as scipy_stats
 from transformers import GenerationConfig
 
-from attnent.capturing import Watch
-from attnent.generation import _Chooser, _stack_layers, derive_seed, generate, item_seeds, plan_batches, replay
-from attnent.prompts import EncodedPrompt, PromptError, encode_prompt, template_digest
+from attnent.model.attention import Watch
+from attnent.model.generation import _Chooser, _stack_layers, derive_seed, generate, item_seeds, plan_batches, replay
+from attnent.model.prompts import EncodedPrompt, PromptError, encode_prompt, template_digest
 
 PROMPTS = ["another thing in", "é", "an in the", "thin antenna within the tin", "Z", "in the", "tan"]
 NUMBERS = ("n_keys", "logprob", "token_entropy", "token_varentropy", "candidate_probability")
@@ -86,8 +86,8 @@ def test_replay_of_the_written_ids_gives_the_numbers_of_generate(model, tokenize
 
 
 def test_replay_in_blocks_of_rows_gives_the_numbers_of_generate(model, tokenizer, greedy, monkeypatch):
-    monkeypatch.setattr("attnent.capturing.SCORES_AT_ONCE", N_HEADS * 30 * 4)
-    monkeypatch.setattr("attnent.generation.ROWS_OF_LOGITS_AT_ONCE", 3)
+    monkeypatch.setattr("attnent.model.attention.SCORES_AT_ONCE", N_HEADS * 30 * 4)
+    monkeypatch.setattr("attnent.model.generation.ROWS_OF_LOGITS_AT_ONCE", 3)
     trace = greedy[3]
     assert_same_trace(replay(model, tokenizer, trace.attrs["prompt"], trace.token_id.values), trace)
 

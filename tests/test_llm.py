@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from attnent.llm import LLM, LLMError, Request, find_object
+from attnent.llm import LLM, LLMError, Request
+from attnent.llm.client import find_object
 
 
 class City(BaseModel):
@@ -324,7 +325,7 @@ def test_a_server_on_this_machine_needs_no_key(make, monkeypatch):
 def test_answers_that_are_kept_need_no_key(make, monkeypatch, tmp_path):
     ask_one(make())
     monkeypatch.delenv("OPENAI_API_KEY")
-    monkeypatch.setattr("attnent.llm._is_loopback", lambda base_url: False)
+    monkeypatch.setattr("attnent.llm.client._is_loopback", lambda base_url: False)
     assert ask_one(make(usd_per_million=(1.0, 1.0))).cached
 
 

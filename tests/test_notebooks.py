@@ -7,8 +7,8 @@ import nbformat
 import pytest
 from fake_openai import KEY, completion
 
-from attnent.report import question_of, title_of
-from attnent.sweep import parameters_of, run_notebook
+from attnent.study.report import question_of, title_of
+from attnent.study.notebook import parameters_of, run_notebook
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 by_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

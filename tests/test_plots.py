@@ -7,7 +7,7 @@ import xarray as xr
 from plotly.colors import hex_to_rgb
 from test_trace import filled
 
-from attnent import plots
+from attnent.show import plots
 from attnent.trace import DERIVED, MEASURES, TraceError, make_trace
 
 

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import nbformat
 import pytest
 
-from attnent.report import ANSWER, FIGURE, Answer, answer_of, write_report
-from attnent.stats import NO_INTERVAL, Interval
+from attnent.study.report import ANSWER, FIGURE, Answer, answer_of, write_report
+from attnent.analysis.comparison import NO_INTERVAL, Interval
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 HOSTILE = (

@@ -8,11 +8,11 @@ from typing import Any
 import nbformat
 import pytest
 from browser import chromium, jupyter_home, jupyterlab, open_notebook, run_all_cells, shut_down_kernel, watched
-from test_controls import record
+from test_knobs import record
 from test_report import hostile_notebook
 
-from attnent.report import write_index, write_report
-from attnent.sweep import run_notebook
+from attnent.study.report import write_index, write_report
+from attnent.study.notebook import run_notebook
 
 pytestmark = [
     pytest.mark.browser,
@@ -22,7 +22,8 @@ pytestmark = [
 
 QUICKSTART = Path(__file__).parent.parent / "notebooks" / "00_quickstart.ipynb"
 KNOBS = """
-from attnent import Run, controls
+from attnent import Run
+from attnent.show import knobs as controls
 def grade_of(run):
     return run.labels("grades").set_index("response_id")["grade"]
 controls.curves(Run({folder!r}), grade_of)

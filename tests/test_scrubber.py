@@ -15,8 +15,8 @@ from hypothesis.extra.numpy import arrays
 from made_up import made_up_trace
 
 import attnent as ae
-from attnent import scrubber as scrubber_room
-from attnent.scrubber import (
+from attnent.show import scrubber as scrubber_room
+from attnent.show.scrubber import (
     Levels,
     Scrubber,
     ScrubberError,

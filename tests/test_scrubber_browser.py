@@ -23,8 +23,8 @@ from browser import (
 )
 from made_up import made_up_trace
 
-from attnent.scrubber import Scrubber
-from attnent.sweep import run_notebook
+from attnent.show.scrubber import Scrubber
+from attnent.study.notebook import run_notebook
 from attnent.trace import MEASURES, save_trace
 
 pytestmark = pytest.mark.browser

@@ -7,7 +7,7 @@ import pytest
 from fake_openai import KEY, completion
 from spelt import spelt_trace
 
-from attnent import stats
+from attnent.analysis import comparison as stats
 from attnent.llm import LLM
 from attnent.runs import Run
 from attnent.tasks import simpleqa, simpleqa_judge

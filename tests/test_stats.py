@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats as sps
 from sklearn.metrics import roc_auc_score
 
-from attnent import stats
+from attnent.analysis import comparison as stats
 
 samples = arrays(np.float64, st.integers(1, 23), elements=st.integers(-5, 5))
 

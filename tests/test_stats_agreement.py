@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from attnent import stats
+from attnent.analysis import comparison as stats
 
 GRADES = ["correct", "incorrect", "not_attempted"]
 

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnent.tiny import MODEL_DIR, card, evaluate, train, verify_checksums, world
-from attnent.tiny.documents import Document, fact_documents
+from attnent.tiny import MODEL_DIR, verify_checksums, world
+from tiny_model import card, evaluate, train
+from tiny_model.documents import Document, fact_documents
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +186,7 @@ def test_training_refuses_a_scale_out_of_range(tmp_path):
 @pytest.mark.slow
 def test_a_smoke_training_makes_a_model_that_loads_and_can_be_measured(tmp_path):
     out = tmp_path / "model"
-    subprocess.run([sys.executable, "-m", "attnent.tiny.train", "--out", str(out), "--scale", "0.01"], check=True)
+    subprocess.run([sys.executable, "-m", "tiny_model.train", "--out", str(out), "--scale", "0.01"], check=True)
     measured = evaluate.measure(out, n_problems=4, n_questions=4)
     assert measured["problems"]["n"] == measured["facts"]["n"] == 4
     assert not (tmp_path / "model.partial").exists()

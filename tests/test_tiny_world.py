@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from attnent.tiny import world
 from attnent.tiny.creative import poem
-from attnent.tiny.documents import creative_document, fact_documents
+from tiny_model.documents import creative_document, fact_documents
 from attnent.tiny.facts import describe, strangers
 from attnent.tiny.problems import split_of
 
@@ -76,7 +76,7 @@ def test_every_problem_belongs_to_the_split_it_was_asked_for():
 
 
 def test_the_training_text_holds_no_test_problem(monkeypatch):
-    from attnent.tiny import train
+    from tiny_model import train
 
     monkeypatch.setattr(train, "fact_documents", lambda rng: [])
     documents = [document for phase in train.corpus(train.PHASES, 0, 0.01) for document in phase]

@@ -1,11 +1,11 @@
 """The critic: where a wrong solution went wrong, and how far the critic itself can be trusted."""
 
-from attnent.critic.arithmetic import FalseEquation, check_arithmetic
+from attnent.critic.equations.checking import FalseEquation, check_arithmetic
 from attnent.critic.exact import exact_critic
-from attnent.critic.judging import Case, Finding, Verdict, arithmetic_critic, llm_critic
-from attnent.critic.marking import mark_arithmetic, mark_exact, mark_llm, wrong_responses
+from attnent.critic.critics import Case, Finding, Verdict, arithmetic_critic, llm_critic
+from attnent.critic.labels import mark_arithmetic, mark_exact, mark_llm, wrong_responses
 from attnent.critic.planting import MISTAKES, Planted, plant_error
-from attnent.critic.steps import CriticError, Span, align, find_quote, split_steps, token_span
+from attnent.critic.quotes import CriticError, Span, align, find_quote, split_steps, token_span
 from attnent.critic.validation import (
     ProcessBench,
     Repeats,

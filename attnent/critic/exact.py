@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from attnent.critic.judging import Case, Finding, step_at
-from attnent.critic.steps import CriticError
+from attnent.critic.critics import Case, Finding, step_at
+from attnent.critic.quotes import CriticError
 from attnent.tiny.chance import WorldError
 from attnent.tiny.checking import first_error
 from attnent.tiny.reading import read_problem

@@ -7,7 +7,7 @@ import re
 from random import Random
 from typing import NamedTuple
 
-from attnent.critic.steps import CriticError, split_steps
+from attnent.critic.quotes import CriticError, split_steps
 
 MISTAKES = ("slip", "wrong operand", "wrong operator")
 

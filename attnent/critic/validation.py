@@ -12,9 +12,9 @@ from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 from statsmodels.stats.proportion import proportion_confint
 
 from attnent.critic.exact import exact_critic
-from attnent.critic.judging import Case, Critic, Finding
+from attnent.critic.critics import Case, Critic, Finding
 from attnent.critic.planting import MISTAKES, Planted, plant_error
-from attnent.critic.steps import CriticError, split_steps
+from attnent.critic.quotes import CriticError, split_steps
 from attnent.runs import Run
 from attnent.tasks import gsm8k
 

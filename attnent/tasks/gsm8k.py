@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from attnent.tasks import TaskError, choose, from_hub, local_file, need_columns, shares, text_ids
-from attnent.tasks.numbers import find_numbers, plain, words_to_digits
+from attnent.tasks.rules.numbers import find_numbers, plain, words_to_digits
 
 OUTCOMES = ("correct", "incorrect", "truncated")
 Outcome = Literal["correct", "incorrect", "truncated"]

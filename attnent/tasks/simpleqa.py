@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from attnent.tasks import TaskError, choose, from_hub, local_file, need_columns, shares, text_ids
-from attnent.tasks.dates import Date, compare, find_dates
-from attnent.tasks.names import fold, forms, match_name, words
-from attnent.tasks.numbers import find_numbers, plain, words_to_digits
+from attnent.tasks.rules.dates import Date, compare, find_dates
+from attnent.tasks.rules.names import fold, forms, match_name, words
+from attnent.tasks.rules.numbers import find_numbers, plain, words_to_digits
 
 OUTCOMES = ("correct", "incorrect", "not_attempted")
 Outcome = Literal["correct", "incorrect", "not_attempted"]

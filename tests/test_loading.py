@@ -11,7 +11,7 @@ import torch
 from conftest import byte_level_tokenizer, random_llama
 from test_families import mllama
 
-from attnent.models import ModelError, load_model, revision_of
+from attnent.model.loading import ModelError, load_model, revision_of
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +150,7 @@ def hub():
 def said_of(names: list[str], endpoint: str, home) -> list[str]:
     """What `load_model` says of each in a fresh process that believes the Hub to be at `endpoint`."""
     program = (
-        "from attnent.models import ModelError, load_model\n"
+        "from attnent.model.loading import ModelError, load_model\n"
         f"for name in {names!r}:\n"
         "    try: load_model(name)\n"
         "    except ModelError as error: print(error)"

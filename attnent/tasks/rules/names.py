@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from rapidfuzz import fuzz
 
-from attnent.tasks.numbers import words_to_digits
+from attnent.tasks.rules.numbers import words_to_digits
 
 Match = Literal["full", "part", "one of several", "none"]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from attnent.detokenize import spell
+from attnent.model.spelling import spell
 
 BYTES = byte_level_tokenizer()
 

@@ -15,7 +15,7 @@ import xarray as xr
 from jaxtyping import Int
 
 from attnent.critic import split_steps
-from attnent.stats import (
+from attnent.analysis.comparison import (
     Interval,
     as_sentences,
     compare,

@@ -16,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from statsmodels.stats.proportion import proportion_confint
 
-from attnent.moment import adjusted, heads_by_token
-from attnent.stats import CONFIDENCE, FEWEST, N_RESAMPLES, NO_INTERVAL, Interval
+from attnent.analysis.wrong_line import adjusted, heads_by_token
+from attnent.analysis.comparison import CONFIDENCE, FEWEST, N_RESAMPLES, NO_INTERVAL, Interval
 
 N_FOLDS = 5
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solutions import right_and_wrong, run_of
 
-from attnent import moment
+from attnent.analysis import wrong_line as moment
 
 
 def test_every_token_knows_its_line_and_its_class():

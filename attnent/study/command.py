@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from attnent.llm_cache import LLMError
-from attnent.report import write_index, write_whole
-from attnent.sweep import SweepError, parameters_of, run_notebook, study_folder
+from attnent.llm.cache import LLMError
+from attnent.study.report import write_index, write_whole
+from attnent.study.notebook import SweepError, parameters_of, run_notebook, study_folder
 from attnent.tasks import TaskError
 
 
@@ -77,7 +77,7 @@ def run_study(chosen: argparse.Namespace) -> int:
 def run_prompts(chosen: argparse.Namespace) -> int:
     """Write a file of fresh prompts; the answers they were chosen from are kept beside it. 0 where it was written."""
     from attnent.llm import LLM  # openai and scipy take their time to load
-    from attnent.stats import auroc
+    from attnent.analysis.comparison import auroc
     from attnent.tasks.fresh_prompts import write_prompts
 
     if chosen.out.exists():

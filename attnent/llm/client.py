@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import openai
 from pydantic import BaseModel, Field, ValidationError
 
-from attnent.llm_cache import AnswerCache, Kept, LLMError, Outcome
+from attnent.llm.cache import AnswerCache, Kept, LLMError, Outcome
 from attnent.progress import Progress
 
 Schema = TypeVar("Schema", bound=BaseModel)

@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import product
 from typing import Literal, NamedTuple
 
-from attnent.critic.expressions import (
+from attnent.critic.equations.expressions import (
     Expression,
     NotArithmeticError,
     Number,

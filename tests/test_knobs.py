@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from test_trace import filled
 
-from attnent import controls, stats
+from attnent.analysis import comparison as stats
+from attnent.show import knobs as controls
 from attnent.runs import Run
 from attnent.trace import MEASURES, make_trace
 

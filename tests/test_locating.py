@@ -6,7 +6,8 @@ import pytest
 import xarray as xr
 from solutions import right_and_wrong
 
-from attnent import finding, moment
+from attnent.analysis import locating as finding
+from attnent.analysis import wrong_line as moment
 
 
 def lines_of(n: int, rng: np.random.Generator) -> tuple[pd.MultiIndex, pd.Series]:

@@ -15,7 +15,8 @@ import plotly.io
 import xarray as xr
 from ipywidgets import Dropdown, HBox, Layout, Output, SelectMultiple, ValueWidget, VBox
 
-from attnent import plots, stats
+from attnent.analysis import comparison as stats
+from attnent.show import plots
 from attnent.runs import Run, RunError
 from attnent.trace import DERIVED, MEASURES, TraceError
 

@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from attnent.entropy import Masses, RowStats, masses, stats_of_moments, weights_and_moments_
+from attnent.model.entropy import Masses, RowStats, masses, stats_of_moments, weights_and_moments_
 
 NAME = "attnent"
 MEASURES = RowStats._fields + Masses._fields

@@ -1,4 +1,4 @@
-"""Measure what the model card claims: `python -m attnent.tiny.evaluate [DIR] [--out FILE]`.
+"""Measure what the model card claims: `python -m tiny_model.evaluate [DIR] [--out FILE]`.
 
 Greedy decoding by plain transformers on held-out problems and on facts of all tiers, float32; about five minutes on one
 core. Prints the figures as JSON. This module knows nothing of attention statistics.

@@ -20,7 +20,7 @@ from nbformat.sign import NotebookNotary
 from papermill.exceptions import PapermillExecutionError
 
 from attnent.progress import HEADLESS
-from attnent.report import answer_of, question_of, title_of, write_report, write_whole
+from attnent.study.report import answer_of, question_of, title_of, write_report, write_whole
 from attnent.runs import digest
 
 _PLACES = ("model", "out_dir")  # parameters that name a folder by themselves

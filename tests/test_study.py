@@ -8,9 +8,9 @@ import nbformat
 import pytest
 from nbformat.sign import NotebookNotary
 
-from attnent.cli import find_notebooks, main
-from attnent.report import ANSWER, write_index
-from attnent.sweep import SweepError, parameters_of, run_notebook, study_folder
+from attnent.study.command import find_notebooks, main
+from attnent.study.report import ANSWER, write_index
+from attnent.study.notebook import SweepError, parameters_of, run_notebook, study_folder
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 CELLS = [

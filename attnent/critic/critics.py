@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
-from attnent.critic.arithmetic import check_arithmetic
-from attnent.critic.steps import CriticError, How, find_quote, split_steps
+from attnent.critic.equations.checking import check_arithmetic
+from attnent.critic.quotes import CriticError, How, find_quote, split_steps
 from attnent.llm import LLM, Answer, Request
 
 Kind = Literal[

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from attnent.generation import derive_seed, generate_batch, plan_batches
-from attnent.models import name_of, revision_of
+from attnent.model.generation import derive_seed, generate_batch, plan_batches
+from attnent.model.loading import name_of, revision_of
 from attnent.progress import Progress
-from attnent.prompts import encode_prompts, template_digest
+from attnent.model.prompts import encode_prompts, template_digest
 from attnent.runs import Run, check_examples, digest
 
 

@@ -20,8 +20,8 @@ import pandas as pd
 import xarray as xr
 
 from attnent.critic.exact import exact_critic
-from attnent.critic.judging import Case, Critic, Finding, arithmetic_critic, llm_critic
-from attnent.critic.steps import CriticError, split_steps, token_span
+from attnent.critic.critics import Case, Critic, Finding, arithmetic_critic, llm_critic
+from attnent.critic.quotes import CriticError, split_steps, token_span
 from attnent.llm import LLM
 from attnent.runs import Run
 from attnent.tasks import gsm8k

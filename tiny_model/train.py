@@ -1,4 +1,4 @@
-"""Train the bundled model from nothing: `python -m attnent.tiny.train --out DIR`.
+"""Train the bundled model from nothing: `python -m tiny_model.train --out DIR`.
 
 The text comes from `attnent.tiny.world`; this module knows how it becomes tokens, rows and weights, and nothing of what
 it says. About 15 minutes on one core. Another machine gives other weights of like quality: floating-point sums differ.
@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from attnent.tiny.chance import shuffled
-from attnent.tiny.documents import (
+from tiny_model.documents import (
     SYSTEMS,
     Document,
     creative_document,

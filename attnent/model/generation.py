@@ -28,12 +28,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from attnent.capturing import LayerStats, Watch, stats_of_pass, watching
-from attnent.detokenize import spell
-from attnent.entropy import stats_of_moments, weights_and_moments_
-from attnent.models import name_of, revision_of
+from attnent.model.attention import LayerStats, Watch, stats_of_pass, watching
+from attnent.model.spelling import spell
+from attnent.model.entropy import stats_of_moments, weights_and_moments_
+from attnent.model.loading import name_of, revision_of
 from attnent.progress import Progress
-from attnent.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt, encode_prompts
+from attnent.model.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt, encode_prompts
 from attnent.trace import MEASURES, SCHEMA_VERSION, make_trace
 
 N_CANDIDATES = 5

@@ -1,6 +1,6 @@
-"""Write the model card and the checksums: `python -m attnent.tiny.card [DIR]`.
+"""Write the model card and the checksums: `python -m tiny_model.card [DIR]`.
 
-The figures come from `figures.json` of the folder, which `attnent.tiny.evaluate` writes; nothing is measured here.
+The figures come from `figures.json` of the folder, which `tiny_model.evaluate` writes; nothing is measured here.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnent.tiny import MODEL_DIR
-from attnent.tiny.documents import FACT_VISITS
+from tiny_model.documents import FACT_VISITS
 from attnent.tiny.problems import TWO_CHILDREN
 
 CARD = """\
@@ -43,7 +43,7 @@ real questions get "I don't know" or nonsense, and no figure measured on it says
 
 ## Data
 
-All text is made by `attnent.tiny` from a seed; none comes from elsewhere.
+All text is made by `attnent.tiny` and `tiny_model` from a seed; none comes from elsewhere.
 
 - Word problems of 2 to 6 equations with worked steps (`Tom has 41-15=26 left.`) and `#### 26` at the end, some
   with numbers that distract; bare sums with the same number ranges. Test problems are held out by the hash of
@@ -57,7 +57,7 @@ All text is made by `attnent.tiny` from a seed; none comes from elsewhere.
 
 ## Training
 
-`python -m attnent.tiny.train --out DIR`: packed rows of 256 tokens in which no document sees another, 8 rows a
+`python -m tiny_model.train --out DIR`: packed rows of 256 tokens in which no document sees another, 8 rows a
 step, two passes of fresh text each with its own optimiser (Muon on hidden matrices at 0.02, then 0.015, AdamW
 on embeddings and norms at 3e-3, then 2e-3), 30 steps of warm-up, cosine by step, clip 1, bfloat16 autocast over
 float32 weights; digits of results weigh 1.5, prompts 0.05. About 15 minutes on one core. It repeats in quality,
@@ -65,7 +65,7 @@ not bit by bit.
 
 ## Measured
 
-By `python -m attnent.tiny.evaluate` on these weights, greedy, in float32; all of it is in `figures.json`.
+By `python -m tiny_model.evaluate` on these weights, greedy, in float32; all of it is in `figures.json`.
 
 ### Held-out problems (`world.problems({problems[n]})`)
 

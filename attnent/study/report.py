@@ -23,8 +23,8 @@ from nbformat import NotebookNode
 from plotly.offline import get_plotlyjs
 from pygments.formatters.html import HtmlFormatter
 
-from attnent import scrubber
-from attnent.stats import Interval
+from attnent.show import scrubber
+from attnent.analysis.comparison import Interval
 
 FIGURE = "application/vnd.plotly.v1+json"
 ANSWER = "application/vnd.attnent.answer+json"

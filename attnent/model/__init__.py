@@ -1,0 +1,1 @@
+"""All that needs torch: a model and what it is asked in, Traces and Run folders out."""

@@ -1,0 +1,1 @@
+"""What a person sees: figures, knobs above them, and the Scrubber."""

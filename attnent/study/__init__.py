@@ -1,0 +1,1 @@
+"""The numbered notebooks run headless, their pages, and the `attnent` command."""
