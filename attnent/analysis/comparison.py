@@ -18,33 +18,8 @@ from scipy import stats as sps
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
-CONFIDENCE = 0.95
-N_RESAMPLES = 2_000
-FEWEST = 10  # responses a group must have to be compared
-
-
-class StatsError(ValueError):
-    """A comparison that the data cannot bear; the message says why."""
-
-
-class Interval(NamedTuple):
-    """An estimate with its 95 % interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-    def __format__(self, spec: str) -> str:
-        if np.isnan(self.estimate):
-            return "undetermined"
-        spec = spec or ".2f"
-        return f"{self.estimate:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
-
-
-NO_INTERVAL = Interval(np.nan, np.nan, np.nan)
-
+from attnent.analysis.intervals import CONFIDENCE, FEWEST, N_RESAMPLES, NO_INTERVAL, Interval, StatsError, wilson
 
 # ---- windows and means: what is compared
 
@@ -214,8 +189,8 @@ def compare_paired(differences: pd.DataFrame, measures: Sequence[str]) -> pd.Dat
         row |= {"mean": values.mean() if len(values) else np.nan, "p": np.nan}
         if len(values) >= FEWEST:
             above = (values > 0).sum() + (values == 0).sum() / 2
-            low, high = proportion_confint(above, len(values), 1 - CONFIDENCE, method="wilson")
-            row |= {"auroc": above / len(values), "low": low, "high": high, "p": _signed_rank(values)}
+            share = wilson(above, len(values))
+            row |= {"auroc": share.estimate, "low": share.low, "high": share.high, "p": _signed_rank(values)}
         rows.append(row)
     result = pd.DataFrame(rows).set_index("measure")
     return result.assign(p_holm=_holm(result["p"]))

@@ -14,10 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from statsmodels.stats.proportion import proportion_confint
 
+from attnent.analysis.intervals import FEWEST, N_RESAMPLES, NO_INTERVAL, Interval, wilson
 from attnent.analysis.wrong_line import adjusted, heads_by_token
-from attnent.analysis.comparison import CONFIDENCE, FEWEST, N_RESAMPLES, NO_INTERVAL, Interval
 
 N_FOLDS = 5
 
@@ -97,10 +96,7 @@ def shares_found(hits: pd.DataFrame, n_lines: pd.Series) -> pd.DataFrame:
     rows = {"chance": ((1 / n_lines.loc[hits.index]).mean(), np.nan, np.nan, len(hits))}
     for way, column in hits.items():
         found = column.dropna()
-        low, high = np.nan, np.nan
-        if len(found):
-            low, high = proportion_confint(found.sum(), len(found), 1 - CONFIDENCE, method="wilson")
-        rows[str(way)] = (found.mean(), low, high, len(found))
+        rows[str(way)] = (*wilson(found.sum(), len(found)), len(found))
     return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high", "n"])
 
 

@@ -14,7 +14,6 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Int
 
-from attnent.critic import split_steps
 from attnent.analysis.comparison import (
     Interval,
     as_sentences,
@@ -27,6 +26,7 @@ from attnent.analysis.comparison import (
     left_over,
     nothing_compared,
 )
+from attnent.critic import split_steps
 
 TENTHS = 10
 FEWEST_IN_CELL = 20  # reference tokens a cell must have to say what is usual there
