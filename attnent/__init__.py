@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "load_model": "model.loading",
     "ModelError": "model.loading",
+    "attention_row": "model.rows",
     "capture": "model.attention",
     "CaptureError": "model.attention",
     "generate": "model.generation",
@@ -14,6 +15,7 @@ _HOMES = {
     "PromptError": "model.prompts",
     "record": "model.recorder",
     "Run": "runs",
+    "out_folder": "runs",
     "RunError": "runs",
     "TraceError": "trace",
     "normalized_entropy": "trace",
@@ -25,19 +27,21 @@ _HOMES = {
     "Scrubber": "show.scrubber",
     "ScrubberError": "show.scrubber",
 }
-_ROOMS = {"analysis": "analysis", "critic": "critic", "knobs": "show.knobs", "plots": "show.plots", "tasks": "tasks"}
+_ROOMS = {name: name for name in ("analysis", "critic", "llm", "tasks")}
+_ROOMS |= {name: f"show.{name}" for name in ("knobs", "plots", "words")}
 
 __all__ = [*_HOMES, *_ROOMS]
 
 if TYPE_CHECKING:
-    from attnent import analysis, critic, tasks
+    from attnent import analysis, critic, llm, tasks
     from attnent.model.attention import CaptureError, capture
     from attnent.model.generation import generate, replay
     from attnent.model.loading import ModelError, load_model
     from attnent.model.prompts import PromptError
     from attnent.model.recorder import record
-    from attnent.runs import Run, RunError
-    from attnent.show import knobs, plots
+    from attnent.model.rows import attention_row
+    from attnent.runs import Run, RunError, out_folder
+    from attnent.show import knobs, plots, words
     from attnent.show.scrubber import Scrubber, ScrubberError
     from attnent.trace import (
         TraceError,

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 from test_trace import filled
 
-from attnent.analysis import comparison as stats
-from attnent.show import knobs as controls
+from attnent import analysis, knobs
 from attnent.runs import Run
 from attnent.trace import MEASURES, make_trace
 
@@ -40,115 +39,115 @@ def grade_of(run):
     return run.labels("grades").set_index("response_id")["grade"]
 
 
-def knob(control, name):
-    return next(one for one in control.children[0].children if one.description == name)
+def knob(shown, name):
+    return next(one for one in shown.children[0].children if one.description == name)
 
 
-def means(control, group):
-    return np.asarray(next(one.y for one in control.figure.data if one.name == group), float)
+def means(shown, group):
+    return np.asarray(next(one.y for one in shown.figure.data if one.name == group), float)
 
 
-def said(control):
-    [output] = control.children[1].outputs
+def said(shown):
+    [output] = shown.children[1].outputs
     return output["data"].get("text/plain")
 
 
 def test_the_first_figure_is_the_mean_over_all_layers_and_heads(run):
-    control = controls.curves(run, grade_of)
+    shown = knobs.curves(run, grade_of)
     wrong = [response_id for response_id, grade in grade_of(run).items() if grade == "wrong"]
     expected = run.stack("entropy").sel(response=wrong).mean(["response", "layer", "head"])
-    np.testing.assert_allclose(means(control, "wrong"), expected, rtol=1e-5)
-    assert [knob(control, axis).label for axis in ("layer", "head")] == ["all layers", "all heads"]
+    np.testing.assert_allclose(means(shown, "wrong"), expected, rtol=1e-5)
+    assert [knob(shown, axis).label for axis in ("layer", "head")] == ["all layers", "all heads"]
 
 
 @pytest.mark.parametrize("measure", ["varentropy", "sinkless_entropy", "effective_keys"])
 def test_a_turned_knob_shows_that_measure_layer_and_head(run, measure):
-    control = controls.curves(run, grade_of)
-    knob(control, "measure").value, knob(control, "layer").value, knob(control, "head").value = measure, 4, 2
+    shown = knobs.curves(run, grade_of)
+    knob(shown, "measure").value, knob(shown, "layer").value, knob(shown, "head").value = measure, 4, 2
     right = [response_id for response_id, grade in grade_of(run).items() if grade == "right"]
     expected = run.stack(measure).sel(response=right, layer=4, head=2).mean("response")
     kept = ~np.isnan(expected.values)
-    np.testing.assert_allclose(means(control, "right"), expected[kept], rtol=1e-5)
-    assert "layer 4, head 2" in control.figure.layout.title.text
+    np.testing.assert_allclose(means(shown, "right"), expected[kept], rtol=1e-5)
+    assert "layer 4, head 2" in shown.figure.layout.title.text
 
 
 def test_a_group_that_is_not_chosen_is_not_drawn_and_the_other_keeps_its_line(run):
-    control = controls.curves(run, grade_of)
-    before = next(one.line for one in control.figure.data if one.name == "wrong")
-    knob(control, "groups").value = ("wrong",)
-    assert {one.name for one in control.figure.data if one.name} == {"wrong"}
-    assert next(one.line for one in control.figure.data if one.name == "wrong") == before
+    shown = knobs.curves(run, grade_of)
+    before = next(one.line for one in shown.figure.data if one.name == "wrong")
+    knob(shown, "groups").value = ("wrong",)
+    assert {one.name for one in shown.figure.data if one.name} == {"wrong"}
+    assert next(one.line for one in shown.figure.data if one.name == "wrong") == before
 
 
 def test_where_no_group_is_chosen_the_figure_says_that_there_is_nothing_to_show(run):
-    control = controls.curves(run, grade_of)
-    knob(control, "groups").value = ()
-    assert "nothing to show" in control.figure.layout.annotations[0].text
+    shown = knobs.curves(run, grade_of)
+    knob(shown, "groups").value = ()
+    assert "nothing to show" in shown.figure.layout.annotations[0].text
 
 
 def test_another_model_of_the_same_task_can_be_chosen_and_offers_its_own_layers(run, tmp_path):
     record(tmp_path / "made" / "large" / "bb", layers=(0, 1, 2), seed=1)
     record(tmp_path / "made" / "other" / "cc", task="another")
-    control = controls.curves(run, grade_of)
-    knob(control, "layer").value = 1
-    models = knob(control, "model")
+    shown = knobs.curves(run, grade_of)
+    knob(shown, "layer").value = 1
+    models = knob(shown, "model")
     assert [label.split(",")[0] for label, _ in models.options] == ["small", "large"]
     models.value = models.options[1][1]
-    assert [value for _, value in knob(control, "layer").options] == ["all", 0, 1, 2]
-    assert knob(control, "layer").value == 1, "what was chosen stays chosen"
-    assert control.figure.layout.title.text.startswith("large, layer 1")
+    assert [value for _, value in knob(shown, "layer").options] == ["all", 0, 1, 2]
+    assert knob(shown, "layer").value == 1, "what was chosen stays chosen"
+    assert shown.figure.layout.title.text.startswith("large, layer 1")
 
 
 def test_a_damaged_recording_is_not_offered(run, tmp_path):
     (tmp_path / "made" / "broken" / "dd").mkdir(parents=True)
     (tmp_path / "made" / "broken" / "dd" / "run.json").write_text("{")
-    assert len(knob(controls.curves(run, grade_of), "model").options) == 1
+    assert len(knob(knobs.curves(run, grade_of), "model").options) == 1
 
 
 def test_a_recording_without_the_groups_says_so_where_the_figure_would_be(run, tmp_path):
     record(tmp_path / "made" / "large" / "bb", graded=False)
-    control = controls.curves(run, grade_of)
-    models = knob(control, "model")
+    shown = knobs.curves(run, grade_of)
+    models = knob(shown, "model")
     models.value = models.options[1][1]
-    assert "no such groups" in said(control)
+    assert "no such groups" in said(shown)
     models.value = run
-    assert said(control) is None, "a figure again"
+    assert said(shown) is None, "a figure again"
 
 
-@pytest.mark.parametrize("draw", [controls.curves, lambda run, of: controls.head_map(run, of, "wrong", "right")])
+@pytest.mark.parametrize("draw", [knobs.curves, lambda run, of: knobs.head_map(run, of, "wrong", "right")])
 def test_groups_that_no_response_has_are_said_to_be_missing(run, draw):
     assert "no such groups" in said(draw(run, lambda run: grade_of(run).iloc[:0]))
 
 
 def test_a_head_map_compares_the_groups_that_are_chosen(run):
-    control = controls.head_map(run, grade_of, "wrong", "right")
+    shown = knobs.head_map(run, grade_of, "wrong", "right")
     grades = grade_of(run)
-    expected = stats.head_map(run.stack("entropy").mean("step"), grades, "wrong", "right")
-    np.testing.assert_allclose(np.asarray(control.figure.data[0].z, float), expected.auroc)
-    knob(control, "against").value = "wrong"
-    assert said(control) == "choose two different groups"
-    knob(control, "group").value = "right"
-    np.testing.assert_allclose(np.asarray(control.figure.data[0].z, float), 1 - expected.auroc)
+    expected = analysis.head_map(run.stack("entropy").mean("step"), grades, "wrong", "right")
+    np.testing.assert_allclose(np.asarray(shown.figure.data[0].z, float), expected.auroc)
+    knob(shown, "against").value = "wrong"
+    assert said(shown) == "choose two different groups"
+    knob(shown, "group").value = "right"
+    np.testing.assert_allclose(np.asarray(shown.figure.data[0].z, float), 1 - expected.auroc)
 
 
 def test_what_is_displayed_holds_the_figure_for_readers_without_widgets(run):
-    bundle = controls.curves(run, grade_of)._repr_mimebundle_()
+    bundle = knobs.curves(run, grade_of)._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert len(bundle["application/vnd.plotly.v1+json"]["data"]) == 6
 
 
 def test_where_no_figure_can_be_drawn_the_sentence_is_displayed(run):
-    bundle = controls.head_map(run, lambda run: grade_of(run).iloc[:1], "wrong", "right")._repr_mimebundle_()
+    bundle = knobs.head_map(run, lambda run: grade_of(run).iloc[:1], "wrong", "right")._repr_mimebundle_()
     assert bundle["text/plain"] == "choose two different groups"
     assert "application/vnd.plotly.v1+json" not in bundle
 
 
 def test_a_head_map_of_groups_that_are_not_there_compares_two_that_are(run):
-    control = controls.head_map(run, grade_of, "good", "bad")
-    assert (knob(control, "group").value, knob(control, "against").value) == ("right", "wrong")
+    shown = knobs.head_map(run, grade_of, "good", "bad")
+    assert (knob(shown, "group").value, knob(shown, "against").value) == ("right", "wrong")
 
 
 def test_a_response_without_a_group_is_left_out(run):
-    control = controls.curves(run, lambda run: grade_of(run).iloc[:12])
-    counts = [one.y for one in control.figure.data if one.line.shape == "hv"]
+    shown = knobs.curves(run, lambda run: grade_of(run).iloc[:12])
+    counts = [one.y for one in shown.figure.data if one.line.shape == "hv"]
     assert [max(count) for count in counts] == [6, 6]

@@ -46,7 +46,9 @@ def test_a_probe_finds_what_attention_tells_and_learns_nothing_from_noise():
         coords={"response": ids, "layer": [0, 1], "head": range(3)},
         name="entropy",
     )
-    hits = finding.top_1(finding.line_scores(tokens, spans, right, ["signal", "noise"], [noise]), spans["line"])
+    hits = finding.top_1(
+        finding.line_scores(tokens, spans, right, [noise], measures=["signal", "noise"]), spans["line"]
+    )
     assert hits["highest signal"].mean() > 0.9
     assert hits["probe: place and attention"].mean() > 0.9
     place = hits["probe: place"].mean()
@@ -57,7 +59,7 @@ def test_a_probe_finds_what_attention_tells_and_learns_nothing_from_noise():
 def test_a_probe_is_missing_where_there_are_few_responses():
     tokens, spans, right = right_and_wrong(6)
     tokens[["token_entropy", "logprob", "x"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
-    scores = finding.line_scores(tokens, spans, right, ["x"])
+    scores = finding.line_scores(tokens, spans, right, measures=["x"])
     assert scores["probe: place"].isna().all()
     assert finding.top_1(scores, spans["line"])["probe: place"].isna().all()
     assert (
@@ -79,7 +81,7 @@ def test_a_gain_is_the_difference_on_the_same_responses():
 def test_where_nothing_is_wrong_nothing_is_found():
     tokens, spans, right = right_and_wrong(6)
     tokens[["token_entropy", "logprob", "x"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
-    hits = finding.top_1(finding.line_scores(tokens, spans[:0], right, ["x"]), spans["line"][:0])
+    hits = finding.top_1(finding.line_scores(tokens, spans[:0], right, measures=["x"]), spans["line"][:0])
     table = finding.shares_found(hits, tokens.groupby("response_id")["n_lines"].first())
     assert (table["n"] == 0).all()
     assert table["estimate"].isna().all()
@@ -88,7 +90,7 @@ def test_where_nothing_is_wrong_nothing_is_found():
 def test_without_right_responses_only_place_names_a_line():
     tokens, spans, _ = right_and_wrong(30)
     tokens[["token_entropy", "logprob", "x"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
-    hits = finding.top_1(finding.line_scores(tokens, spans, [], ["x"]), spans["line"])
+    hits = finding.top_1(finding.line_scores(tokens, spans, [], measures=["x"]), spans["line"])
     known = hits.columns[hits.notna().all()]
     assert list(known) == ["first line", "last line", "probe: place"]
     assert hits.drop(columns=known).isna().all(axis=None)

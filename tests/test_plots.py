@@ -53,14 +53,17 @@ def test_groups_differ_in_dash_as_well_as_in_colour():
     assert lines["factual"].color != lines["creative"].color
 
 
-def test_maps_share_one_fixed_colour_scale_and_mark_the_heads_asked_for_on_either_side_of_its_middle():
-    values = xr.DataArray(
-        np.linspace(0, 1, 15).reshape(3, 5), {"layer": [2, 5, 7], "head": range(5)}, ("layer", "head")
-    )
-    marked = (values > 0.9) | (values < 0.1)
-    figure = plots.head_maps(
-        {"entropy": values}, title="t", colour_title="AUROC", limits=(0.0, 1.0), marked={"entropy": marked}
-    )
+def heads(auroc, p=1.0, **counts) -> xr.Dataset:
+    """A map as `analysis.head_map` gives it, with layers that are not counted from nought."""
+    auroc = np.asarray(auroc, float)
+    coords = {"layer": [2, 5, 7][: len(auroc)], "head": range(auroc.shape[1])}
+    values = xr.DataArray(auroc, coords, ("layer", "head"), attrs={"long_name": "AUROC"} | counts)
+    return xr.Dataset({"auroc": values, "p_max_t": xr.where(values.notnull(), p, np.nan)})
+
+
+def test_maps_share_one_fixed_colour_scale_and_mark_the_heads_that_stand_out_on_either_side_of_chance():
+    values = np.linspace(0, 1, 15).reshape(3, 5)
+    figure = plots.auroc_maps({"entropy": heads(values, np.where(abs(values - 0.5) > 0.4, 0.01, 0.5))}, title="t")
     heat, above, below = figure.data
     np.testing.assert_array_equal(heat.z, values)
     assert list(heat.y) == [2, 5, 7]
@@ -70,19 +73,36 @@ def test_maps_share_one_fixed_colour_scale_and_mark_the_heads_asked_for_on_eithe
     assert above.marker.symbol != below.marker.symbol
 
 
+def test_a_map_counts_the_heads_that_stand_out_among_those_that_could_be_compared():
+    found = heads([[0.2, np.nan, 0.9]], np.array([[0.5, 0.5, 0.01]]), n_a=41, n_b=40)
+    [panel] = plots.auroc_maps({"normalized_entropy": found}, title="t").layout.annotations
+    assert panel.text == "normalized attention entropy, 1 of 2 heads beyond chance (n = 41 + 40)"
+
+
 def test_a_missing_value_on_a_map_is_marked_as_missing():
-    values = xr.DataArray([[0.2, np.nan, 0.7]], {"layer": [4], "head": range(3)}, ("layer", "head"))
-    _, missing = plots.head_maps({"entropy": values}, title="t", colour_title="c").data
-    assert (list(missing.y), list(missing.x)) == ([4], [1])
+    _, missing = plots.auroc_maps({"entropy": heads([[0.2, np.nan, 0.7]])}, title="t").data
+    assert (list(missing.y), list(missing.x)) == ([2], [1])
 
 
 def test_the_lightness_of_every_map_rises_with_the_value():
-    values = xr.DataArray([[0.1, 0.9]], {"layer": [0], "head": [0, 1]}, ("layer", "head"))
-    of_heads = plots.head_maps({"a": values}, title="t", colour_title="c", limits=(0.0, 1.0)).layout.coloraxis
+    of_heads = plots.auroc_maps({"a": heads([[0.1, 0.9]])}, title="t").layout.coloraxis
     of_layers = plots.response(make_trace(**filled())).data[-1]
     for scale in (of_heads.colorscale, of_layers.colorscale):
         lightness = [np.dot((0.2126, 0.7152, 0.0722), hex_to_rgb(colour)) for _, colour in scale]
         assert lightness == sorted(lightness)
+
+
+def test_the_levels_of_all_groups_stand_on_one_scale_from_nought():
+    levels = {"right": heads([[0.5, 2.0]]).auroc, "wrong": heads([[0.1, 3.0]]).auroc}
+    figure = plots.level_maps(levels, "entropy", title="t")
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0.0, 3.0)
+    assert figure.layout.coloraxis.colorbar.title.text == "attention entropy (nat)"
+
+
+def test_steps_on_both_sides_of_a_moment_have_a_line_at_it_and_others_none():
+    around = curve_table().assign(step=lambda t: t["step"] - 1)
+    assert len(plots.curves({"entropy": around}, title="t").layout.shapes) == 2
+    assert not plots.curves({"entropy": curve_table()}, title="t").layout.shapes
 
 
 def test_a_group_keeps_its_line_where_others_are_hidden_or_missing():
@@ -164,21 +184,18 @@ def test_effects_show_each_interval():
 
 def test_where_there_is_nothing_to_show_the_figure_says_so():
     nothing = pd.DataFrame({"auroc": [np.nan], "low": [np.nan], "high": [np.nan]}, index=["entropy"])
-    empty_map = xr.DataArray([[np.nan]], {"layer": [0], "head": [0]}, ("layer", "head"))
     for figure in (
         plots.effects({"raw": nothing}, title="t", a="x", b="y"),
-        plots.head_maps({"entropy": empty_map}, title="t", colour_title="c"),
-        plots.head_maps({}, title="t", colour_title="c"),
+        plots.auroc_maps({"entropy": heads([[np.nan]])}, title="t"),
+        plots.level_maps({}, "entropy", title="t"),
         plots.curves({"entropy": curve_table().head(0)}, title="t"),
     ):
         assert "too few responses" in figure.layout.annotations[0].text
 
 
 def test_a_map_says_how_many_responses_it_rests_on():
-    values = xr.DataArray([[0.1]], {"layer": [0], "head": [0]}, ("layer", "head"), attrs={"n": 41})
-    assert plots.head_maps({"correct": values}, title="t", colour_title="c").layout.annotations[0].text == (
-        "correct (n = 41)"
-    )
+    [panel] = plots.level_maps({"correct": heads([[0.1]], n=41).auroc}, "entropy", title="t").layout.annotations
+    assert panel.text == "correct (n = 41)"
 
 
 def test_shares_stand_beside_chance_where_it_is_given_and_say_how_many_they_rest_on():

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solutions import right_and_wrong, run_of
 
+from attnent.analysis import Comparison
 from attnent.analysis import wrong_line as moment
+from attnent.show import words
 
 
 def test_every_token_knows_its_line_and_its_class():
@@ -140,36 +142,34 @@ def test_each_head_gives_what_its_own_table_would_give():
     np.testing.assert_allclose(got.sel(layer=5, head=2).to_series().loc[want.index], want)
 
 
-def findings(shift: float, seed: int = 0) -> tuple[dict[str, pd.DataFrame], str]:
-    """What `controlled` and `verdict` say of noise to which the moment adds `shift`."""
+def findings(shift: float, seed: int = 0) -> Comparison:
+    """What `controlled` finds in noise to which the moment adds `shift`."""
     tokens, spans, right = right_and_wrong(60)
     rng = np.random.default_rng(seed)
     wrong = moment.inside(tokens, spans)
     for name in ("x", "token_entropy", "logprob"):
         tokens[name] = rng.normal(size=len(tokens)) + tokens["line"] + (shift * wrong if name == "x" else 0.0)
-    ways = moment.controlled(tokens, ["x"], spans, right)
-    return ways, moment.verdict(ways, {"x": "the measure"})
+    return moment.controlled(tokens, spans, right, measures=["x"], primary=["x"])
 
 
 def test_an_effect_of_the_moment_is_found_under_all_controls():
-    ways, verdict = findings(shift=1.0)
-    for table in list(ways.values())[1:]:
-        assert table.loc["x", "low"] > 0.6
-    assert verdict.endswith("Left under all controls: the measure.")
+    found = findings(shift=1.0)
+    for stage in ("place and class", "against right", "baselines fixed"):
+        assert found.interval(stage, "x").low > 0.6
+    assert found.verdict["x"].outcome == "present"
 
 
-def test_a_null_is_called_one():
-    ways, verdict = findings(shift=0.0)
-    assert list(ways.values())[2].loc["x", "p_holm"] > 0.05
-    assert "does not tell" in verdict
-    assert verdict.endswith("Left under all controls: nothing.")
+def test_a_null_is_not_called_an_effect():
+    verdict = findings(shift=0.0).verdict["x"]
+    assert (verdict.outcome, verdict.side) == ("undecided", "")
+    assert verdict.tested.low < 0.5 < verdict.tested.high
 
 
 def test_too_few_moments_are_not_compared():
     tokens, spans, right = right_and_wrong(6)
     tokens[["x", "token_entropy", "logprob"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
-    verdict = moment.verdict(moment.controlled(tokens, ["x"], spans, right), {"x": "the measure"})
-    assert verdict.startswith("Nothing could be compared")
+    found = moment.controlled(tokens, spans, right, measures=["x"], primary=["x"])
+    assert "cannot be compared (n = 6 wrong, 6 right; at least 10 lines" in words.sentences(found)
 
 
 def test_steps_around_the_moment_count_from_its_start_in_wrong_and_right():
@@ -204,8 +204,8 @@ def test_spans_are_read_from_what_a_critic_found():
 def test_where_nothing_is_wrong_nothing_is_compared():
     tokens, spans, right = right_and_wrong(6)
     tokens[["x", "token_entropy", "logprob"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
-    ways = moment.controlled(tokens, ["x"], spans[:0], right)
-    assert moment.verdict(ways, {"x": "the measure"}).startswith("Nothing could be compared")
+    found = moment.controlled(tokens, spans[:0], right, measures=["x"], primary=["x"])
+    assert "cannot be compared (n = 0 wrong, 0 right" in words.sentences(found)
     around, groups = moment.around(tokens, spans[:0], right)
     assert around.empty
     assert groups.empty

@@ -1,3 +1,36 @@
 """Tables in, tables out: groups compared, heads mapped, verdicts decided, the wrong line found. No torch, no words."""
 
-from attnent.analysis.comparison import *  # noqa: F403
+from attnent.analysis import locating, wrong_line
+from attnent.analysis.comparison import auroc, compare, compare_adjusted, compare_paired
+from attnent.analysis.heads import head_levels, head_map, paired_head_map, stands_out
+from attnent.analysis.intervals import FEWEST, Interval, StatsError, wilson
+from attnent.analysis.verdicts import BASELINES, COMPARED, PRIMARY, Comparison, Verdict, controlled
+from attnent.analysis.windows import curve, curves, in_window, matched_window, response_means
+
+__all__ = [
+    "BASELINES",
+    "COMPARED",
+    "FEWEST",
+    "PRIMARY",
+    "Comparison",
+    "Interval",
+    "StatsError",
+    "Verdict",
+    "auroc",
+    "compare",
+    "compare_adjusted",
+    "compare_paired",
+    "controlled",
+    "curve",
+    "curves",
+    "head_levels",
+    "head_map",
+    "in_window",
+    "locating",
+    "matched_window",
+    "paired_head_map",
+    "response_means",
+    "stands_out",
+    "wilson",
+    "wrong_line",
+]

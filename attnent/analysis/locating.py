@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from attnent.analysis.intervals import FEWEST, N_RESAMPLES, NO_INTERVAL, Interval, wilson
+from attnent.analysis.verdicts import BASELINES, COMPARED
 from attnent.analysis.wrong_line import adjusted, heads_by_token
 
 N_FOLDS = 5
@@ -25,8 +26,9 @@ def line_scores(
     tokens: pd.DataFrame,
     spans: pd.DataFrame,
     right: Sequence[str],
-    measures: Sequence[str],
     stacks: Sequence[xr.DataArray] = (),
+    *,
+    measures: Sequence[str] = COMPARED,
 ) -> pd.DataFrame:
     """How much each line of the wrong responses looks like the moment, in a column for each way of looking.
 
@@ -41,7 +43,7 @@ def line_scores(
         keys = [tokens.loc[written, name] for name in ("response_id", "line")]
         return adjusted(tokens, values, right)[written].groupby(keys, sort=False).mean()
 
-    logits, attention = line_means(tokens[["token_entropy", "logprob"]]), line_means(tokens[[*measures]])
+    logits, attention = line_means(tokens[[*BASELINES]]), line_means(tokens[[*measures]])
     heads = [line_means(heads_by_token(tokens, values)).add_prefix(f"{values.name} ") for values in stacks]
     response, line = (pd.Series(logits.index.get_level_values(level), logits.index) for level in (0, 1))
     from_end = response.groupby(level=0).transform("size") - 1 - line

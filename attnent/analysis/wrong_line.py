@@ -6,7 +6,7 @@ in the response and the class of the token explain is taken away first, by what 
 right responses. Tables in, tables out; nothing here knows how a moment was found.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,24 +14,15 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Int
 
-from attnent.analysis.comparison import (
-    Interval,
-    as_sentences,
-    compare,
-    compare_adjusted,
-    compare_paired,
-    holm_among,
-    in_words,
-    interval_of,
-    left_over,
-    nothing_compared,
-)
+from attnent.analysis.comparison import compare, compare_adjusted, compare_paired
+from attnent.analysis.verdicts import BASELINES, COMPARED, PRIMARY, Comparison, Stage
 from attnent.critic import split_steps
 
 TENTHS = 10
 FEWEST_IN_CELL = 20  # reference tokens a cell must have to say what is usual there
-WRONG, RIGHT = "wrong moments", "the same places in right"
-_ORDINARY = {"rest": "the rest of the response", "before": "what stands before it"}
+WRONG, RIGHT = "wrong", "right"
+
+Ordinary = Literal["rest", "before"]  # the rest of the response, or only what stands before the span
 
 
 # ---- tokens, their places, and the tokens of a moment
@@ -164,7 +155,7 @@ def adjusted(tokens: pd.DataFrame, values: pd.DataFrame, right: Sequence[str]) -
 
 
 def differences(
-    tokens: pd.DataFrame, values: pd.DataFrame, spans: pd.DataFrame, *, ordinary: Literal["rest", "before"] = "rest"
+    tokens: pd.DataFrame, values: pd.DataFrame, spans: pd.DataFrame, *, ordinary: Ordinary = "rest"
 ) -> pd.DataFrame:
     """Mean of `values` over each span less that over the ordinary tokens, a row a response that has both.
 
@@ -181,57 +172,31 @@ def differences(
 
 def controlled(
     tokens: pd.DataFrame,
-    measures: Sequence[str],
     spans: pd.DataFrame,
     right: Sequence[str],
     *,
-    ordinary: Literal["rest", "before"] = "rest",
-    baselines: Sequence[str] = ("token_entropy", "logprob"),
+    measures: Sequence[str] = COMPARED,
+    primary: Sequence[str] = PRIMARY,
+    ordinary: Ordinary = "rest",
     seed: int = 0,
-) -> dict[str, pd.DataFrame]:
-    """Moment less ordinary tokens under ever more control, as tables of `stats.compare_paired` and `stats.compare`.
+) -> Comparison:
+    """Moment less ordinary tokens under ever more control.
 
-    As it is; with place and class taken away (`adjusted`); these differences against those at the same place of right
-    responses (`partners`); and the last with the differences of the token baselines held fixed too.
+    Raw and with place and class taken away (`adjusted`), where auroc is the share of responses with a positive
+    difference; these differences against those at the same place of right responses (`partners`); and the last with
+    the differences of the token baselines held fixed too.
     """
-    rows = [*measures, *baselines]
+    rows = [*measures, *BASELINES]
     pairs = in_pairs(tokens, spans, right, seed=seed)
     values = adjusted(tokens, tokens[rows], right)
-    matched = differences(tokens, values, spans, ordinary=ordinary)
-    both = differences(tokens, values, pairs, ordinary=ordinary)
-    return {
-        f"less {_ORDINARY[ordinary]}": compare_paired(
-            differences(tokens, tokens[rows], spans, ordinary=ordinary), rows
-        ),
-        "... matched on place and token class": compare_paired(matched, rows),
-        "... against the same place of right solutions": compare(both, rows, pairs["group"], WRONG, RIGHT),
-        "... and token baselines held fixed": compare_adjusted(both, measures, pairs["group"], WRONG, RIGHT, baselines),
+    both, groups = differences(tokens, values, pairs, ordinary=ordinary), pairs["group"]
+    stages: dict[Stage, pd.DataFrame] = {
+        "raw": compare_paired(differences(tokens, tokens[rows], spans, ordinary=ordinary), rows),
+        "place and class": compare_paired(differences(tokens, values, spans, ordinary=ordinary), rows),
+        "against right": compare(both, rows, groups, WRONG, RIGHT),
+        "baselines fixed": compare_adjusted(both, measures, groups, WRONG, RIGHT, BASELINES),
     }
-
-
-def verdict(ways: Mapping[str, pd.DataFrame], primary: Mapping[str, str]) -> str:
-    """What `controlled` found for the primary measures (column: name), in words, and what is left under all controls.
-
-    A measure is left where it differs from the same place of right responses (Holm over the primary measures) and its
-    interval lies on the same side of 0.5 there and with the token baselines held fixed.
-    """
-    _, matched, against_right, increment = ways.values()
-    rows = holm_among(against_right, list(primary))
-    if rows["auroc"].isna().all():
-        return nothing_compared(rows, primary, WRONG, RIGHT)
-    sentences = [
-        f"{in_words(rows.loc[key], name, WRONG, RIGHT)}; with token entropy and log-probability held fixed "
-        f"{interval_of(increment, key)}; within responses, matched on place and token class, it is above the rest in a "
-        f"share of {interval_of(matched, key)}"
-        for key, name in primary.items()
-    ]
-    return f"{as_sentences(sentences)} {left_over([rows, increment], primary)}"
-
-
-def main_effect(ways: Mapping[str, pd.DataFrame], measure: str) -> Interval:
-    """AUROC of a measure against the same place of right responses, as `controlled` found it."""
-    _, _, against_right, _ = ways.values()
-    return interval_of(against_right, measure)
+    return Comparison(WRONG, RIGHT, stages, "against right", tuple(primary), unit="lines")
 
 
 # ---- head by head

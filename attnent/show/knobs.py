@@ -1,7 +1,7 @@
 """Knobs above a figure: model, measure, groups, layer and head, over what is recorded.
 
-Nothing here runs a model, and nothing computes a statistic: a knob asks `stats` for another table of a Run's files and
-`plots` for another figure. Live in JupyterLab; an executed notebook and a report show the figure that was drawn first.
+Nothing here runs a model or computes a statistic: a knob asks `analysis` for another table of a Run's files and `plots`
+for another figure. Live in JupyterLab; an executed notebook and a report show the figure that was drawn first.
 """
 
 import functools
@@ -15,9 +15,9 @@ import plotly.io
 import xarray as xr
 from ipywidgets import Dropdown, HBox, Layout, Output, SelectMultiple, ValueWidget, VBox
 
-from attnent.analysis import comparison as stats
-from attnent.show import plots
+from attnent import analysis
 from attnent.runs import Run, RunError
+from attnent.show import plots
 from attnent.trace import DERIVED, MEASURES, TraceError
 
 GroupsOf = Callable[[Run], pd.Series]  # of a Run: the group of each response, by response_id
@@ -25,7 +25,7 @@ _KNOB, _WIDE_KNOB = Layout(width="auto", max_width="24em"), Layout(width="34em")
 _ALL = "all"  # of a knob: the mean over all layers or heads
 
 
-class Control(VBox):
+class Knobs(VBox):
     """Knobs above a figure that is drawn anew when one of them is turned; `figure` is the one shown.
 
     `fill` gives the knobs the choices that a Run and its groups offer; `draw` makes the figure from the Run, its groups
@@ -71,7 +71,7 @@ class Control(VBox):
         try:
             values = {name: knob.value for name, knob in self._knobs.items()}
             self.figure = self._draw(self._model.value, self._groups, **values)
-        except (RunError, TraceError, stats.StatsError) as error:
+        except (RunError, TraceError, analysis.StatsError) as error:
             self._say(str(error))
         else:
             self._show(plotly.io.renderers["plotly_mimetype"].to_mimebundle(self.figure.to_dict()))
@@ -88,7 +88,7 @@ class Control(VBox):
         return super()._repr_mimebundle_(**kwargs) | output["data"]
 
 
-def curves(run: Run, groups_of: GroupsOf, *, measure: str = "entropy") -> Control:
+def curves(run: Run, groups_of: GroupsOf, *, measure: str = "entropy") -> Knobs:
     """The mean of a measure over responses at each step, by group; knobs: model, measure, groups, layer and head.
 
     `groups_of(run)` maps response_id to a group; it is asked again for each model, a Run of the same task recorded
@@ -100,7 +100,7 @@ def curves(run: Run, groups_of: GroupsOf, *, measure: str = "entropy") -> Contro
         "layer": Dropdown(description="layer", layout=_KNOB),
         "head": Dropdown(description="head", layout=_KNOB),
     }
-    return Control(run, groups_of, knobs, fill=_fill_curves, draw=_draw_curves)
+    return Knobs(run, groups_of, knobs, fill=_fill_curves, draw=_draw_curves)
 
 
 def _fill_curves(run: Run, groups: pd.Series, knobs: Mapping[str, Any]) -> None:
@@ -120,16 +120,16 @@ def _draw_curves(
     if one or measure not in tokens:
         tokens = _tokens_of(_stack(run, measure), one)
     chosen = groups[groups.isin(shown)]
-    table = stats.curve(tokens, measure, chosen.astype(pd.CategoricalDtype(sorted(groups.unique()))))
+    table = analysis.curve(tokens, measure, chosen.astype(pd.CategoricalDtype(sorted(groups.unique()))))
     where = [f"all {name}s" if at == _ALL else f"{name} {at}" for name, at in places.items()]
     return plots.curves(
         {measure: table},
         title=f"{run.manifest['identity']['model']}, {', '.join(where)}: mean over responses, 95 % bands",
-        window=stats.matched_window(_n_steps(run)[chosen.index], chosen) or None,
+        window=analysis.matched_window(_n_steps(run)[chosen.index], chosen) or None,
     )
 
 
-def head_map(run: Run, groups_of: GroupsOf, a: str, b: str, *, measure: str = "entropy") -> Control:
+def head_map(run: Run, groups_of: GroupsOf, a: str, b: str, *, measure: str = "entropy") -> Knobs:
     """AUROC of group `a` over `b` at every head over their matched window; knobs: model, measure and the two groups.
 
     `groups_of` is as for `curves`. Heads are marked where p < 0.05 by max-T permutation.
@@ -139,7 +139,7 @@ def head_map(run: Run, groups_of: GroupsOf, a: str, b: str, *, measure: str = "e
         "a": Dropdown(options=[a], value=a, description="group", layout=_KNOB),
         "b": Dropdown(options=[b], value=b, description="against", layout=_KNOB),
     }
-    return Control(run, groups_of, knobs, fill=_fill_head_map, draw=_draw_head_map)
+    return Knobs(run, groups_of, knobs, fill=_fill_head_map, draw=_draw_head_map)
 
 
 def _fill_head_map(run: Run, groups: pd.Series, knobs: Mapping[str, Any]) -> None:
@@ -150,20 +150,14 @@ def _fill_head_map(run: Run, groups: pd.Series, knobs: Mapping[str, Any]) -> Non
 
 def _draw_head_map(run: Run, groups: pd.Series, *, measure: str, a: str, b: str) -> go.Figure:
     if a == b:
-        raise stats.StatsError("choose two different groups")
+        raise analysis.StatsError("choose two different groups")
     compared = groups[groups.isin([a, b])]
-    n_steps = _n_steps(run)[compared.index]
-    window = stats.matched_window(n_steps, compared)
-    long_enough = list(n_steps.index[n_steps >= max(window, 1)])
-    values = _stack(run, measure).sel(response=long_enough).isel(step=slice(0, window)).mean("step")
-    found = stats.head_map(values, compared, a, b)
-    name = plots.axis_title(measure)
-    return plots.head_maps(
-        {f"{name}, first {window} steps": found.auroc},
-        title=f"{run.manifest['identity']['model']}: {a} over {b}, head by head",
-        colour_title="AUROC",
-        limits=(0.0, 1.0),
-        marked={f"{name}, first {window} steps": found.p_max_t < 0.05},
+    window = analysis.matched_window(_n_steps(run)[compared.index], compared)
+    values = _stack(run, measure)
+    values = analysis.in_window(values.sel(response=values["response"].isin(compared.index)), window)
+    return plots.auroc_maps(
+        {measure: analysis.head_map(values, compared, a, b)},
+        title=f"{run.manifest['identity']['model']}: {a} over {b}, head by head, first {window} steps",
     )
 
 

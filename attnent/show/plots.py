@@ -16,7 +16,8 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
-from attnent.trace import DERIVED, MEASURES, head_means, step_means
+from attnent.analysis.heads import stands_out
+from attnent.trace import head_means, step_means, title_and_unit
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -49,21 +50,11 @@ TEMPLATE = go.layout.Template(
 _MOST_MARKS = 12  # on a line, which its dash and its marks tell from others
 _TITLE_WIDTH, _TITLE_LENGTH = 96, 240  # characters
 _TICKS, _TICK_LENGTH = 80, 14  # most token labels on an axis, and the characters of each
-_TOKEN_MEASURES = {
-    "token_entropy": ("token entropy", "nat"),
-    "token_varentropy": ("token varentropy", "nat^2"),
-    "logprob": ("log-probability", "nat"),
-    "n_steps": ("response length", "tokens"),
-    "n_prompt": ("prompt length", "tokens"),
-    "n_gold_steps": ("length of the gold solution", "steps"),
-    "n_children": ("people who act in the problem", "1"),
-}
 
 
 def axis_title(measure: str) -> str:
     """The name of a measure with its unit, as it stands on an axis."""
-    named = MEASURES | {name: about for name, (_, *about) in DERIVED.items()} | _TOKEN_MEASURES
-    name, unit = named.get(measure, (measure.replace("_", " "), "1"))
+    name, unit = title_and_unit(measure)
     return name if unit == "1" else f"{name} ({unit.replace('^2', '²')})"
 
 
@@ -108,8 +99,8 @@ def curves(
 ) -> go.Figure:
     """Mean over responses at each step, a panel a measure, with 95 % bands and n at each step below.
 
-    Each table has the columns group, step, mean, low, high, n (`stats.curve`); where group is categorical, a group has
-    the line of its category. `window` shades the matched window.
+    Each table has the columns group, step, mean, low, high, n (`analysis.curve`); where group is categorical, a group
+    has the line of its category. `window` shades the matched window; steps on both sides of 0 have a line there.
     """
     if all(table.empty for table in by_measure.values()):
         return _too_few(title)
@@ -124,6 +115,9 @@ def curves(
     if window is not None:
         figure.add_vrect(x0=-0.5, x1=window - 0.5, fillcolor="#888", opacity=0.12, line_width=0, row="all", col=1)
         x_title += f"; shaded: the matched window of {window} steps"
+    steps = pd.concat([table["step"] for table in by_measure.values()])
+    if steps.min() < 0 < steps.max():
+        figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1, "dash": "dot"}, row="all", col=1)
     figure.update_yaxes(title_text="responses", rangemode="tozero", row=n_rows, col=1)
     figure.update_xaxes(title_text=x_title, row=n_rows, col=1)
     return _titled(figure, title, height=270 * len(by_measure) + 210)
@@ -255,23 +249,37 @@ def shares(table: pd.DataFrame, *, title: str, x_title: str) -> go.Figure:
     return _titled(figure, whole, height=170 + 36 * len(ways))
 
 
-def head_maps(
+def auroc_maps(maps: Mapping[str, xr.Dataset], *, title: str) -> go.Figure:
+    """Layer x head maps of `analysis.head_map` or `paired_head_map`, a panel a measure, on one scale from 0 to 1.
+
+    A head that stands out beyond chance has a triangle that points up where its value is above 0.5, and down where it
+    is below; the title of a panel counts these heads. A missing value has a cross.
+    """
+    panels = {name: axis_title(name).partition(" (")[0] for name in maps}
+    for name, found in maps.items():
+        panels[name] += f", {int(stands_out(found).sum())} of {int(found.p_max_t.count())} heads beyond chance"
+    colour_title = next(iter(maps.values())).auroc.attrs["long_name"]
+    values = {panels[name]: found.auroc for name, found in maps.items()}
+    marked = {panels[name]: stands_out(found) for name, found in maps.items()}
+    return _head_maps(values, title=title, colour_title=colour_title, limits=(0.0, 1.0), marked=marked)
+
+
+def level_maps(maps: Mapping[str, xr.DataArray], measure: str, *, title: str) -> go.Figure:
+    """Layer x head maps of one measure, a panel a group, on one scale from 0 to the largest value on any map."""
+    largest = max((float(values.max()) for values in maps.values()), default=1.0)
+    return _head_maps(maps, title=title, colour_title=axis_title(measure), limits=(0.0, largest), marked={})
+
+
+def _head_maps(
     maps: Mapping[str, xr.DataArray],
     *,
     title: str,
     colour_title: str,
-    limits: tuple[float, float] | None = None,
-    marked: Mapping[str, xr.DataArray] | None = None,
+    limits: tuple[float, float],
+    marked: Mapping[str, xr.DataArray],
 ) -> go.Figure:
-    """Layer x head maps side by side under one colour scale, with the n that their attributes say.
-
-    `limits` fixes the scale; by default it runs from 0 to the largest value on any map. `marked` heads get a triangle
-    that points up where the value is above the middle of the scale, and down where it is below; a missing value gets a
-    cross.
-    """
     if all(values.isnull().all() for values in maps.values()):
         return _too_few(title)
-    limits = limits or (0.0, max(float(values.max()) for values in maps.values()))
     names = [_shown(name) + _counted(values.attrs) for name, values in maps.items()]
     figure = make_subplots(rows=1, cols=len(maps), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.06)
     for col, (name, values) in enumerate(maps.items(), start=1):
@@ -285,7 +293,7 @@ def head_maps(
             col=col,
         )
         _mark(figure, values.isnull(), "x-thin", col)
-        if marked is not None:
+        if name in marked:
             _mark(figure, marked[name] & (values > np.mean(limits)), "triangle-up", col)
             _mark(figure, marked[name] & (values < np.mean(limits)), "triangle-down", col)
         figure.update_xaxes(title_text="head", dtick=max(1, values.sizes["head"] // 8), showgrid=False, row=1, col=col)

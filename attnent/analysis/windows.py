@@ -1,0 +1,79 @@
+"""Which steps are compared: windows, their means for each response, and the mean of all responses at each step.
+
+The unit is the response: tokens of one response are not independent, and tests that count them as such find effects
+where there are none.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import xarray as xr
+from scipy import stats as sps
+
+from attnent.analysis.intervals import CONFIDENCE, StatsError
+
+FEWEST_AT_STEP = 5  # responses that a mean at one step rests on
+
+
+def response_means(tokens: pd.DataFrame, *, first: int | None = None, last: int | None = None) -> pd.DataFrame:
+    """Mean of every numeric column of a token table for each response, indexed by response_id.
+
+    `first` (or `last`) keeps only the first (last) so many steps of each response and drops responses that are shorter.
+    """
+    if first is not None and last is not None:
+        raise StatsError("give first or last, not both")
+    window = first if first is not None else last
+    if window is not None:
+        length = tokens.groupby("response_id")["step"].transform("size")
+        place = tokens["step"] if first is not None else length - 1 - tokens["step"]
+        tokens = tokens[(length >= window) & (place < window)]
+    numbers = tokens.select_dtypes("number").drop(
+        columns=["step", "token_id", "char_start", "char_end"], errors="ignore"
+    )
+    return numbers.groupby(tokens["response_id"], sort=False).mean()
+
+
+def matched_window(n_steps: pd.Series, groups: pd.Series) -> int:
+    """The longest window of first steps that nine of ten responses of each group fill; 0 for none."""
+    if n_steps.empty:
+        return 0
+    return int(n_steps.groupby(groups.to_numpy()).quantile(0.1, interpolation="lower").min())
+
+
+def in_window(values: xr.DataArray, window: int) -> xr.DataArray:
+    """Means over the first `window` steps, (response, layer, head), of the responses that have as many.
+
+    `values` is a stacked measure, (response, layer, head, step), NaN after a response's last step.
+    """
+    if not 1 <= window <= values.sizes["step"]:
+        return values.isel(response=slice(0), step=0, drop=True)
+    reached = values.isel(step=window - 1).notnull().any(["layer", "head"])
+    return values.sel(response=reached).isel(step=slice(window)).mean("step")
+
+
+def curve(tokens: pd.DataFrame, measure: str, groups: pd.Series, *, from_end: bool = False) -> pd.DataFrame:
+    """Mean of a measure over responses at each step and its interval (Student's t over responses).
+
+    `groups` maps response_id to a group. Columns: group, step, mean, low, high, n. Steps reached by fewer than
+    FEWEST_AT_STEP responses of a group are left out. `from_end` counts steps backwards: -1 is the last.
+    """
+    table = tokens[["response_id", "step", measure]].dropna().assign(group=lambda t: t["response_id"].map(groups))
+    if from_end:
+        length = tokens.groupby("response_id")["step"].max() + 1
+        table["step"] -= table["response_id"].map(length)
+    by_step = table.groupby(["group", "step"], observed=True)[measure]
+    result = by_step.agg(mean="mean", sem="sem", n="size").reset_index()
+    result = result[result["n"] >= FEWEST_AT_STEP]
+    half = sps.t.ppf((1 + CONFIDENCE) / 2, result["n"] - 1) * result["sem"]
+    return result.assign(low=result["mean"] - half, high=result["mean"] + half).drop(columns="sem")
+
+
+def curves(
+    tokens: pd.DataFrame,
+    groups: pd.Series,
+    measures: Sequence[str] = ("entropy", "varentropy"),
+    *,
+    from_end: bool = False,
+) -> dict[str, pd.DataFrame]:
+    """The `curve` of each measure."""
+    return {measure: curve(tokens, measure, groups, from_end=from_end) for measure in measures}

@@ -1,0 +1,51 @@
+"""What is said of a comparison: its verdict, its intervals, and how many responses it rests on."""
+
+import numpy as np
+from test_analysis import HIGH, LOW, NONE, OPEN, comparison_of
+
+from attnent.show import words
+
+
+def said(*stages, **settings) -> str:
+    return words.sentences(comparison_of(*stages, **settings))
+
+
+def test_a_difference_is_said_with_its_side_and_both_intervals():
+    assert said(HIGH, HIGH, (0.66, 0.58, 0.74)) == (
+        "X is higher in wrong than in right responses, also under control (present): AUROC 0.70 [0.60, 0.80] in the "
+        "first 12 steps, 0.66 [0.58, 0.74] with all controls (n = 50 wrong, 40 right)."
+    )
+    assert said(LOW, LOW, LOW).startswith("X is lower in wrong than in right responses")
+
+
+def test_a_difference_that_control_takes_is_not_said_without_that():
+    assert said(HIGH, HIGH, OPEN).startswith(
+        "X is higher in wrong than in right responses, but control leaves that undec"
+    )
+
+
+def test_where_nothing_is_known_it_is_said():
+    assert said(OPEN, OPEN, OPEN, p=0.5).startswith(
+        "Whether x differs between wrong and right responses is undecided: "
+    )
+    assert said(OPEN, OPEN, NONE, p=0.5).startswith("X does not differ between wrong and right responses (absent): ")
+
+
+def test_too_few_responses_are_said_to_be_too_few():
+    nothing = (np.nan,) * 3
+    assert "cannot be compared (n = 50 wrong, 40 right; at least 10 responses" in said(
+        nothing, nothing, nothing, p=np.nan
+    )
+
+
+def test_an_answer_carries_the_tested_effect_of_the_first_measure():
+    answer = words.answer(comparison_of(HIGH, LOW, OPEN), n=90, accuracy=0.5)
+    assert answer.effect == HIGH
+    assert answer.effect_name == "AUROC of x, wrong over right responses"
+    assert (answer.n, answer.accuracy) == (90, 0.5)
+
+
+def test_an_effect_that_could_not_be_determined_is_not_listed():
+    nothing = (np.nan,) * 3
+    answer = words.answer(comparison_of(nothing, nothing, nothing, p=np.nan), n=0)
+    assert answer._repr_mimebundle_()[words.ANSWER]["effect"] is None
