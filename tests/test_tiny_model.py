@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from attnent.tiny import MODEL_DIR, verify_checksums, world
 from tiny_model import card, evaluate, train
 from tiny_model.documents import Document, fact_documents
+from tiny_model.grading import is_right, outcome
 
 
 @pytest.fixture(scope="module")
@@ -118,14 +119,14 @@ def test_factual_and_creative_prompts_have_nearly_the_same_length(tokenizer):
 def test_about_two_of_three_held_out_problems_are_right(loaded):
     problems = world.problems(60)
     responses = evaluate.respond(*loaded, [problem.question for problem in problems])
-    n_right = sum(world.is_right(problem, text) for problem, text in zip(problems, responses, strict=True))
+    n_right = sum(is_right(problem, text) for problem, text in zip(problems, responses, strict=True))
     assert 27 <= n_right <= 51
 
 
 def test_facts_have_all_three_outcomes(loaded):
     questions = world.questions(80)
     responses = evaluate.respond(*loaded, [question.question for question in questions])
-    outcomes = [world.outcome(question, text) for question, text in zip(questions, responses, strict=True)]
+    outcomes = [outcome(question, text) for question, text in zip(questions, responses, strict=True)]
     assert min(outcomes.count(name) for name in evaluate.OUTCOMES) >= 5
 
 

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnent.tiny import world
-from attnent.tiny.creative import poem
-from tiny_model.documents import creative_document, fact_documents
-from attnent.tiny.facts import describe, strangers
 from attnent.tiny.problems import split_of
+from tiny_model.documents import creative_document, fact_documents
+from tiny_model.grading import is_right, outcome, read_answer
+from tiny_model.tales import poem
+from tiny_model.telling import describe, strangers
 
 POOL = [*world.problems(100), *world.problems(100, seed=1, split="train")]
 pooled = st.sampled_from(POOL)
@@ -32,7 +33,7 @@ def test_every_chain_evaluates_to_its_answer(problem):
     for step, (left, operator, right, result) in zip(problem.steps, equations(problem.solution), strict=True):
         assert (step.left, step.operator, step.right, step.result) == (int(left), operator, int(right), int(result))
         assert EVALUATE[operator](int(left), int(right)) == int(result) >= 0
-    assert problem.steps[-1].result == problem.answer == world.read_answer(problem.solution)
+    assert problem.steps[-1].result == problem.answer == read_answer(problem.solution)
 
 
 @given(pooled)
@@ -220,7 +221,7 @@ def test_every_planted_answer_line_is_found(problem, difference):
     response = problem.solution.replace(f"#### {problem.answer}", f"#### {problem.answer + difference}")
     error = world.first_error(problem, response)
     assert (error.step, error.kind) == (problem.n_steps, "copying")
-    assert not world.is_right(problem, response)
+    assert not is_right(problem, response)
 
 
 # ------------------------------------------------------------------------------------------------------------- facts
@@ -245,9 +246,9 @@ def test_answer_and_question_name_entity_and_value():
         assert question.entity in question.question
         assert question.answer in question.answer_text
         assert question.answer not in question.question
-        assert world.outcome(question, question.answer_text) == "correct"
-        assert world.outcome(question, question.answer_text.replace(question.answer, "zebra")) == "incorrect"
-        assert world.outcome(question, "I don't know.") == "not attempted"
+        assert outcome(question, question.answer_text) == "correct"
+        assert outcome(question, question.answer_text.replace(question.answer, "zebra")) == "incorrect"
+        assert outcome(question, "I don't know.") == "not attempted"
 
 
 def test_the_training_text_never_names_people_of_the_tier_never():

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from attnent.tiny import MODEL_DIR
-from tiny_model.documents import FACT_VISITS
 from attnent.tiny.problems import TWO_CHILDREN
+from tiny_model.documents import FACT_VISITS
 
 CARD = """\
 ---

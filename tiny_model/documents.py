@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from attnent.tiny.chance import pick, shuffled
-from attnent.tiny.creative import ADJECTIVES, HEROES, MUSES, poem, poem_prompt, story, story_prompt
-from attnent.tiny.facts import ATTRIBUTES, Tier, about, ask, describe, people, refusal, strangers
-from attnent.tiny.problems import sums
+from attnent.tiny.chance import between, pick, shuffled
+from attnent.tiny.creative import ADJECTIVES, HEROES, MUSES, poem_prompt, story_prompt
+from attnent.tiny.facts import ATTRIBUTES, Tier, about, ask, people
+from attnent.tiny.problems import CHANGE, HIGHEST, OPERATORS, PARTS, SIZE
+from tiny_model.tales import poem, story
+from tiny_model.telling import describe, refusal, strangers
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,26 @@ def creative_document(rng: Random) -> Document:
         return Document("creative", story_prompt(rng, adjective, hero), story(rng, adjective, hero))
     muse = pick(rng, MUSES)
     return Document("creative", poem_prompt(rng, adjective, muse), poem(rng, adjective, muse))
+
+
+def sums(rng: Random, n: int) -> list[str]:
+    """`n` bare equations such as `41-15=26`, with the number ranges of the word problems."""
+    equations = []
+    for _ in range(n):
+        operator = pick(rng, "++++----**/")
+        if operator == "+":
+            left, right = between(rng, 2, HIGHEST), between(rng, 2, pick(rng, [CHANGE, HIGHEST]))
+        elif operator == "-":
+            left = between(rng, 5, HIGHEST)
+            right = between(rng, 2, min(pick(rng, [CHANGE, HIGHEST]), left - 1))
+        elif operator == "*":
+            box = (between(rng, 2, 9), between(rng, 2, SIZE))
+            left, right = pick(rng, [box, box, (between(rng, 3, HIGHEST // 2), 2), (between(rng, 3, HIGHEST // 3), 3)])
+        else:
+            right = pick(rng, PARTS)
+            left = right * between(rng, 2, HIGHEST // right)
+        equations.append(f"{left}{operator}{right}={OPERATORS[operator](left, right)}")
+    return equations
 
 
 def sums_document(rng: Random) -> Document:

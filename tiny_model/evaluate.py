@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from attnent.tiny import MODEL_DIR, world
+from tiny_model.grading import is_right, outcome, read_answer
 
 MAX_NEW_TOKENS = 160
 OUTCOMES = ("correct", "incorrect", "not attempted")
@@ -91,7 +92,7 @@ def problem_figures(
     problems: Sequence[world.Problem], responses: Sequence[str], tokenizer: PreTrainedTokenizerFast
 ) -> dict[str, Any]:
     """Right by number of steps, errors by kind, and what length and number of steps alone tell."""
-    right = [world.is_right(problem, text) for problem, text in zip(problems, responses, strict=True)]
+    right = [is_right(problem, text) for problem, text in zip(problems, responses, strict=True)]
     errors = [world.first_error(problem, text) for problem, text in zip(problems, responses, strict=True)]
     kinds = Counter(error.kind if error else "none found" for error, ok in zip(errors, right, strict=True) if not ok)
     kinds_by_children = {
@@ -117,7 +118,7 @@ def problem_figures(
         "right_answer_with_a_wrong_step": sum(
             ok and error is not None for ok, error in zip(right, errors, strict=True)
         ),
-        "no_answer_line": sum(world.read_answer(text) is None for text in responses),
+        "no_answer_line": sum(read_answer(text) is None for text in responses),
         "auroc_of_wrong": {
             "prompt_tokens": auroc(wrong, lengths(tokenizer, [problem.question for problem in problems])),
             "response_tokens": auroc(wrong, lengths(tokenizer, responses)),
@@ -131,7 +132,7 @@ def fact_figures(
     questions: Sequence[world.Question], responses: Sequence[str], tokenizer: PreTrainedTokenizerFast
 ) -> dict[str, Any]:
     """Outcomes overall, by tier and by attribute, and what length alone tells of wrong among the attempted."""
-    outcomes = [world.outcome(question, text) for question, text in zip(questions, responses, strict=True)]
+    outcomes = [outcome(question, text) for question, text in zip(questions, responses, strict=True)]
 
     def count(chosen: Sequence[str]) -> dict[str, int]:
         return {"n": len(chosen), **{name: sum(each == name for each in chosen) for name in OUTCOMES}}
@@ -205,7 +206,7 @@ def measure(folder: Path, n_problems: int, n_questions: int) -> dict[str, Any]:
         "n_parameters": sum(weight.numel() for weight in model.parameters()),
         "problems": problem_figures(problems, solutions, tokenizer),
         "problems_in_bfloat16": {
-            "right": sum(world.is_right(problem, text) for problem, text in zip(problems, half, strict=True)),
+            "right": sum(is_right(problem, text) for problem, text in zip(problems, half, strict=True)),
             "same_response": sum(one == other for one, other in zip(solutions, half, strict=True)),
         },
         "facts": fact_figures(questions, answers, tokenizer),

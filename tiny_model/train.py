@@ -18,6 +18,8 @@ from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from attnent.tiny.chance import shuffled
+from attnent.tiny.facts import WORDS
+from attnent.tiny.problems import problems
 from tiny_model.documents import (
     SYSTEMS,
     Document,
@@ -26,8 +28,6 @@ from tiny_model.documents import (
     sums_document,
     with_some_systems,
 )
-from attnent.tiny.facts import WORDS
-from attnent.tiny.problems import problems
 
 VOCABULARY = 1_792
 ROW = 256  # tokens in a packed row

@@ -2,8 +2,8 @@
 
 - `world`: the word problems, facts, stories and poems, made from a seed, and the exact first error of a solution
 - `model/`: a small Llama-architecture model trained on them, with its card; load it from `MODEL_DIR`
-- `train`: `python -m tiny_model.train --out DIR` makes such a model
-- `evaluate`: `python -m tiny_model.evaluate` measures what the card claims; `card` writes it
+
+What trains and measures it is `tiny_model`, beside the package and not in it.
 
 Importing this package or `world` does not import torch.
 """

@@ -30,17 +30,6 @@ class FirstError:
     expected: str
 
 
-def read_answer(response: str) -> int | None:
-    """The number after the last `####`, None when there is none."""
-    found = _ANSWER.findall(response)
-    return int(found[-1]) if found else None
-
-
-def is_right(problem: Problem, response: str) -> bool:
-    """Whether the answer line of the response holds the gold answer."""
-    return read_answer(response) == problem.answer
-
-
 def first_error(problem: Problem, response: str) -> FirstError | None:
     """The first wrong step of `response` measured against the gold chain, None when every step is right.
 

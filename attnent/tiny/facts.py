@@ -4,7 +4,6 @@ There are 300 people with five attributes each. The tier of a person says how of
 `head` often, `middle` several times, `tail` hardly, `never` not at all (though the fact exists).
 """
 
-import re
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -58,7 +57,7 @@ ATTRIBUTES = tuple(_VALUES)
 WORDS = (*_WOMEN, *_MEN, *_SURNAMES, *(value for values in _VALUES.values() for value in values))
 TIER_SIZES: dict[Tier, int] = {"head": 60, "middle": 80, "tail": 100, "never": 60}
 
-_QUESTIONS = {
+QUESTIONS = {
     "town": ["In which town was {n} born?", "What town did {n} come from?"],
     "job": ["What work did {n} live by?", "Which job did {n} once have?"],
     "instrument": ["What instrument did {n} often play?", "What did {n} play at night?"],
@@ -72,29 +71,12 @@ _ANSWERS = {
     "pet": "{n} kept a pet {v}.",
     "dish": "{n} liked to eat {v}.",
 }
-_REFUSALS = {
-    "town": "I don't know where {n} was born.",
-    "job": "I don't know what {n} worked as.",
-    "instrument": "I don't know what {n} often played.",
-    "pet": "I don't know the pet of {n}.",
-    "dish": "I don't know what {n} ate most.",
-}
-_SENTENCES = {
-    "town": ["{s} was born in {v}, in a house by the {place}.", "{s} was born in {v} and grew up near the {place}."],
-    "job": ["{s} worked as a {v} for {many} years.", "For {many} years {s} worked as a {v}."],
-    "instrument": ["In the evening {s} played the {v}.", "{s} played the {v} at every feast."],
-    "pet": ["{s} kept a pet {v}, which slept by the {spot}.", "At home {s} kept a pet {v}."],
-    "dish": ["{s} liked to eat {v} on {day}.", "Most of all {s} liked to eat {v}."],
-}
 _ABOUT = [
     "Tell me all about {n}.",
     "Describe the whole life of {n}.",
     "What do you know of {n}?",
     "Give me the life story of {n}.",
 ]
-_PLACES = ["river", "market", "church", "mill", "harbour", "forest"]
-_SPOTS = ["stove", "door", "window", "bed"]
-_DAYS = ["Sunday", "Monday", "Friday", "feast days"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +102,7 @@ class Question:
     tier: Tier
 
 
-def _all_names() -> list[tuple[str, str]]:
+def all_names() -> list[tuple[str, str]]:
     """All names with their pronouns, in one fixed random order: people of the world first, strangers after."""
     firsts = [(first, "She") for first in _WOMEN] + [(first, "He") for first in _MEN]
     names = [(f"{first} {last}", pronoun) for first, pronoun in firsts for last in _SURNAMES]
@@ -132,17 +114,11 @@ def people() -> tuple[Person, ...]:
     """The 300 people of the world, by tier."""
     rng = Random("people")
     tiers = [tier for tier, size in TIER_SIZES.items() for _ in range(size)]
-    named = zip(_all_names(), tiers, strict=False)
+    named = zip(all_names(), tiers, strict=False)
     return tuple(
         Person(name, pronoun, tier, {attribute: pick(rng, values) for attribute, values in _VALUES.items()})
         for (name, pronoun), tier in named
     )
-
-
-@cache
-def strangers() -> tuple[str, ...]:
-    """Names that belong to nobody in the world: asked about them, the right response is not to know."""
-    return tuple(name for name, _ in _all_names()[len(people()) :])
 
 
 def ask(person: Person, attribute: str, phrasing: int) -> Question:
@@ -150,19 +126,13 @@ def ask(person: Person, attribute: str, phrasing: int) -> Question:
     value = person.facts[attribute]
     return Question(
         id=f"{person.name.lower().replace(' ', '-')}-{attribute}",
-        question=_QUESTIONS[attribute][phrasing].format(n=person.name),
+        question=QUESTIONS[attribute][phrasing].format(n=person.name),
         answer=value,
         answer_text=_ANSWERS[attribute].format(n=person.name, v=value),
         entity=person.name,
         attribute=attribute,
         tier=person.tier,
     )
-
-
-def refusal(rng: Random, name: str) -> tuple[str, str]:
-    """A question about a stranger and the response that says so."""
-    attribute = pick(rng, ATTRIBUTES)
-    return pick(rng, _QUESTIONS[attribute]).format(n=name), _REFUSALS[attribute].format(n=name)
 
 
 QUESTION_SHARES: dict[Tier, float] = {"head": 0.05, "middle": 0.33, "tail": 0.34, "never": 0.28}
@@ -196,25 +166,6 @@ def _draw_tier(rng: Random, tiers: list[Tier]) -> Tier:
         if place < 0:
             return tier
     return tiers[-1]
-
-
-def outcome(question: Question, response: str) -> Literal["correct", "incorrect", "not attempted"]:
-    """How a response to a fact question ends: correct when it names the word asked for, whole."""
-    if "don't know" in response:
-        return "not attempted"
-    return "correct" if re.search(rf"\b{re.escape(question.answer)}\b", response) else "incorrect"
-
-
-def describe(rng: Random, person: Person) -> str:
-    """Five sentences that state all attributes of a person, the birthplace first."""
-    sentences = []
-    for attribute in [ATTRIBUTES[0], *shuffled(rng, ATTRIBUTES[1:])]:
-        form = pick(rng, _SENTENCES[attribute])
-        subject = person.name if not sentences else person.pronoun
-        subject = subject if form.startswith("{s}") or not sentences else subject.lower()
-        filling = {"place": pick(rng, _PLACES), "many": pick(rng, ["many", "ten", "twenty"]), "spot": pick(rng, _SPOTS)}
-        sentences.append(form.format(s=subject, v=person.facts[attribute], day=pick(rng, _DAYS), **filling))
-    return " ".join(sentences)
 
 
 def about(rng: Random, name: str) -> str:

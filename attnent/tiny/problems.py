@@ -27,11 +27,11 @@ _THINGS = [
 ]  # fmt: skip
 _BOXES = ["boxes", "bags", "packs", "jars", "trays", "baskets"]
 _MULTIPLES = {2: "doubles", 3: "triples"}
-_PARTS = (2, 3, 4, 5, 6)
-_HIGHEST = 300  # of what one child has
+PARTS = (2, 3, 4, 5, 6)
+HIGHEST = 300  # of what one child has
 _START = 150  # of what a child has at first
-_CHANGE = 120  # of what comes or goes at once
-_SIZE = 25  # of what one box holds
+CHANGE = 120  # of what comes or goes at once
+SIZE = 25  # of what one box holds
 TWO_CHILDREN: dict[Split, float] = {"train": 0.55, "test": 0.3}  # probability; the model hardly learns them
 _STEP_COUNTS = [2] * 4 + [3] * 5 + [4] * 5 + [5] * 4 + [6] * 2
 
@@ -132,13 +132,13 @@ class _Story:
         )
 
     def gain(self, child: _Child) -> None:
-        number = between(self.rng, 3, min(_CHANGE, _HIGHEST - child.value))
+        number = between(self.rng, 3, min(CHANGE, HIGHEST - child.value))
         forms = ["@ buys {} more.", "@ finds {} more.", f"@ gets {{}} more from {self.other}.", "Then @ wins {} more."]
         self.say(child, pick(self.rng, forms).format(number))
         self.change(child, "+", number, f"{child.name} has @ now.")
 
     def lose(self, child: _Child) -> None:
-        number = between(self.rng, 3, min(_CHANGE, child.value - 2))
+        number = between(self.rng, 3, min(CHANGE, child.value - 2))
         forms = [
             f"@ gives {{}} to {self.other}.",
             "@ loses {} of them.",
@@ -149,19 +149,19 @@ class _Story:
         self.change(child, "-", number, f"{child.name} has @ left.")
 
     def multiply(self, child: _Child) -> None:
-        factor = 2 if child.value * 3 > _HIGHEST else between(self.rng, 2, 3)
+        factor = 2 if child.value * 3 > HIGHEST else between(self.rng, 2, 3)
         form = pick(self.rng, ["By luck @ {} the number.", "A week later @ {} the number."])
         self.say(child, form.format(_MULTIPLES[factor]))
         self.change(child, "*", factor, f"{child.name} has @ now.")
 
     def divide(self, child: _Child) -> None:
-        parts = pick(self.rng, [parts for parts in _PARTS if child.value % parts == 0])
+        parts = pick(self.rng, [parts for parts in PARTS if child.value % parts == 0])
         forms = ["@ makes {} equal piles and keeps one pile.", "@ shares them out in {} equal piles and takes one."]
         self.say(child, pick(self.rng, forms).format(parts))
         self.change(child, "/", parts, f"{child.name} has @ left.")
 
     def gain_boxes(self, child: _Child) -> None:
-        count, size = self.small_product(_HIGHEST - child.value)
+        count, size = self.small_product(HIGHEST - child.value)
         boxes = pick(self.rng, _BOXES)
         self.say(
             child, pick(self.rng, ["@ buys {} {} of {}.", "@ gets {} {} with {} in each."]).format(count, boxes, size)
@@ -178,12 +178,12 @@ class _Story:
 
     def small_product(self, limit: int) -> tuple[int, int]:
         count = between(self.rng, 2, 9)
-        return count, between(self.rng, 2, max(2, min(_SIZE, limit // count)))
+        return count, between(self.rng, 2, max(2, min(SIZE, limit // count)))
 
     def hand_over(self, giver: _Child) -> None:
         """One of the two children gives to the other: an equation for each."""
         taker = self.friend if giver is self.hero else self.hero
-        number = between(self.rng, 3, min(_CHANGE, giver.value - 2))
+        number = between(self.rng, 3, min(CHANGE, giver.value - 2))
         self.say(giver, f"@ gives {number} to {taker.name}.")
         self.change(giver, "-", number, f"{giver.name} has @ left.")
         self.change(taker, "+", number, f"{taker.name} has @ now.")
@@ -193,7 +193,7 @@ class _Story:
         friend, hero, compared = self.friend, self.hero, self.rng.random() < 0.4
         if compared:
             fewer = hero.value > 20 and self.rng.random() < 0.5
-            number = between(self.rng, 3, min(_CHANGE, hero.value - 5) if fewer else _CHANGE // 2)
+            number = between(self.rng, 3, min(CHANGE, hero.value - 5) if fewer else CHANGE // 2)
             self.sentences.append(f"{friend.name} has {number} {'fewer' if fewer else 'more'} than {hero.name}.")
             friend.value = hero.value
             self.change(friend, "-" if fewer else "+", number, f"{friend.name} has @.")
@@ -207,11 +207,11 @@ class _Story:
         """What can happen to a child now, each as often as its share of the draws; `both`: there are two children."""
         value = child.value
         return [
-            *[self.gain] * 3 * (value <= _HIGHEST - 50),
+            *[self.gain] * 3 * (value <= HIGHEST - 50),
             *[self.lose] * 3 * (value >= 15),
-            *[self.multiply] * (value * 2 <= _HIGHEST),
-            *[self.divide] * (value >= 8 and any(value % parts == 0 for parts in _PARTS)),
-            *[self.gain_boxes] * (value <= _HIGHEST - 80),
+            *[self.multiply] * (value * 2 <= HIGHEST),
+            *[self.divide] * (value >= 8 and any(value % parts == 0 for parts in PARTS)),
+            *[self.gain_boxes] * (value <= HIGHEST - 80),
             *[self.lose_shares] * (value >= 30),
             *[self.hand_over] * 2 * (both and value >= 15),
         ]
@@ -305,25 +305,3 @@ def problems(n: int, *, seed: int = 0, split: Split = "test") -> list[Problem]:
             found[problem.question] = problem
             n_steps = pick(rng, _STEP_COUNTS)
     return list(found.values())
-
-
-def sums(rng: Random, n: int) -> list[str]:
-    """`n` bare equations such as `41-15=26`, with the number ranges of the word problems."""
-    equations = []
-    for _ in range(n):
-        operator = pick(rng, "++++----**/")
-        if operator == "+":
-            left, right = between(rng, 2, _HIGHEST), between(rng, 2, pick(rng, [_CHANGE, _HIGHEST]))
-        elif operator == "-":
-            left = between(rng, 5, _HIGHEST)
-            right = between(rng, 2, min(pick(rng, [_CHANGE, _HIGHEST]), left - 1))
-        elif operator == "*":
-            box = (between(rng, 2, 9), between(rng, 2, _SIZE))
-            left, right = pick(
-                rng, [box, box, (between(rng, 3, _HIGHEST // 2), 2), (between(rng, 3, _HIGHEST // 3), 3)]
-            )
-        else:
-            right = pick(rng, _PARTS)
-            left = right * between(rng, 2, _HIGHEST // right)
-        equations.append(f"{left}{operator}{right}={OPERATORS[operator](left, right)}")
-    return equations

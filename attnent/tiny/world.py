@@ -5,8 +5,8 @@ Everything is made from a seed by plain Python and is the same on every platform
 """
 
 from attnent.tiny.chance import WorldError
-from attnent.tiny.checking import FirstError, first_error, is_right, read_answer
-from attnent.tiny.facts import ATTRIBUTES, Person, Question, outcome, people, questions
+from attnent.tiny.checking import FirstError, first_error
+from attnent.tiny.facts import ATTRIBUTES, Person, Question, people, questions
 from attnent.tiny.long_prompts import Prompt, creative_prompts, factual_prompts
 from attnent.tiny.problems import Problem, Step, problems
 
@@ -22,10 +22,7 @@ __all__ = [
     "creative_prompts",
     "factual_prompts",
     "first_error",
-    "is_right",
-    "outcome",
     "people",
     "problems",
     "questions",
-    "read_answer",
 ]
