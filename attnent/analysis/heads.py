@@ -27,7 +27,7 @@ def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: i
     is_a = of_response[compared] == a
     flat = values.transpose("layer", "head", "response").to_numpy().astype(float)[..., compared]
     n_a, n_b = int(is_a.sum()), int((~is_a).sum())
-    usable = ~np.isnan(flat).any(axis=-1)
+    usable = np.asarray(~np.isnan(flat).any(axis=-1))
     ranks = sps.rankdata(flat[usable], axis=-1).T
 
     def of_heads(rows_a: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: i
         return np.abs(of_heads(rows_a) - 0.5).max()
 
     if min(n_a, n_b) < FEWEST or not usable.any():
-        return _map(values, usable & False, np.empty(0), np.empty(0), "AUROC", {"n_a": n_a, "n_b": n_b})
+        return _map(values, np.zeros_like(usable), np.empty(0), np.empty(0), "AUROC", {"n_a": n_a, "n_b": n_b})
     observed = of_heads(np.flatnonzero(is_a))
     null = sps.permutation_test(
         (np.flatnonzero(is_a), np.flatnonzero(~is_a)),
@@ -58,10 +58,10 @@ def paired_head_map(differences: xr.DataArray, *, seed: int = 0) -> xr.Dataset:
     """
     values = differences.transpose("layer", "head", "response").to_numpy().astype(float)
     n = values.shape[-1]
-    usable = ~np.isnan(values).any(axis=-1) & (values != 0).any(axis=-1)
+    usable = np.asarray(~np.isnan(values).any(axis=-1) & (values != 0).any(axis=-1))
     name = "share of responses"
     if n < FEWEST or not usable.any():
-        return _map(differences, usable & False, np.empty(0), np.empty(0), name, {"n": n})
+        return _map(differences, np.zeros_like(usable), np.empty(0), np.empty(0), name, {"n": n})
     kept = values[usable]
     result = sps.permutation_test(
         (kept,),
