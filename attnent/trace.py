@@ -10,18 +10,13 @@ Step t is the forward pass whose logits chose generated token t; step 0 is the l
 works without torch and without a model.
 """
 
-import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # name: (long name, unit)
 MEASURES = {
@@ -49,12 +44,22 @@ ATTRIBUTES = (
     "sampling",
     "versions",
 )
-_UNITS = {"logprob": "nat", "token_entropy": "nat", "token_varentropy": "nat^2", "candidate_probability": "1"}
+_TOKEN_MEASURES = {
+    "logprob": ("log-probability", "nat"),
+    "token_entropy": ("token entropy", "nat"),
+    "token_varentropy": ("token varentropy", "nat^2"),
+}
+_COLUMNS = {  # of a run's tables
+    "n_steps": ("response length", "tokens"),
+    "n_prompt": ("prompt length", "tokens"),
+    "n_gold_steps": ("length of the gold solution", "steps"),
+    "n_children": ("people who act in the problem", "1"),
+}
 SINK_LIMIT = 0.999  # past it float32 masses no longer determine what lies beside the sink
 
 
 class TraceError(ValueError):
-    """A Trace or its file does not fit the schema."""
+    """A Trace or its file does not fit the schema, or there is no such measure."""
 
 
 def make_trace(
@@ -99,64 +104,13 @@ def make_trace(
 
 
 def _unit(name: str) -> dict[str, str]:
-    return {"units": _UNITS[name]} if name in _UNITS else {}
+    units = {name: unit for name, (_, unit) in _TOKEN_MEASURES.items()} | {"candidate_probability": "1"}
+    return {"units": units[name]} if name in units else {}
 
 
 def _same(what: str, got: Mapping[str, Any], wanted: Any) -> None:
     if set(got) != set(wanted):
         raise TraceError(f"a Trace has the {what} {sorted(wanted)}, but these were given: {sorted(got)}")
-
-
-# ---- files
-
-
-def save_trace(trace: xr.Dataset, path: Path) -> None:
-    """Write one Trace as safetensors, to a temporary name and then renamed: the file is whole or absent."""
-    arrays = {name: np.ascontiguousarray(trace[name].values) for name in MEASURES}
-    arrays |= {
-        name: np.ascontiguousarray(trace[name].values) for name in ("layer", "n_keys", *STEP_NUMBERS, *CANDIDATES)
-    }
-    texts = {
-        "attrs": json.dumps(dict(trace.attrs)),
-        "token": json.dumps(trace["token"].values.tolist()),
-        "layer_kind": json.dumps(trace["layer_kind"].values.tolist()),
-    }
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(arrays, temporary, metadata=texts)
-    temporary.replace(path)
-
-
-def load_trace(path: Path) -> xr.Dataset:
-    """Read a Trace written by `save_trace`. Raises TraceError, naming the file, where it is damaged."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            texts = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        return make_trace(
-            {name: arrays.pop(name) for name in MEASURES},
-            layer=arrays.pop("layer").tolist(),
-            layer_kind=texts["layer_kind"],
-            n_keys=arrays.pop("n_keys"),
-            token=texts["token"],
-            steps=arrays,
-            attrs=texts["attrs"],
-        )
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise TraceError(f"the trace file {path} is damaged ({error}); record the run again to replace it") from error
-
-
-def check_trace_file(path: Path) -> None:
-    """Raise TraceError where the file is not a whole Trace, from its header and size alone."""
-    wanted = {*MEASURES, "layer", "n_keys", *STEP_NUMBERS, *CANDIDATES}
-    try:
-        with safe_open(path, framework="numpy") as file:
-            texts = file.metadata() or {}
-            whole = set(file.keys()) == wanted and set(texts) == {"attrs", "token", "layer_kind"}
-            whole = whole and all(json.loads(text) is not None for text in texts.values())
-    except (SafetensorError, ValueError):
-        whole = False
-    if not whole:
-        raise TraceError(f"the trace file {path} is damaged; record the run again to replace it")
 
 
 # ---- derived quantities: exact, from what a Trace holds, in float64
@@ -220,14 +174,46 @@ DERIVED = {
     "sinkless_varentropy": (sinkless_varentropy, "sinkless attention varentropy", "nat^2"),
     "lookback_ratio": (lookback_ratio, "lookback ratio", "1"),
 }
+_NEEDED = {  # what is recorded, beside the number of keys; of all others the entropy
+    "sinkless_entropy": ("entropy", "sink_mass"),
+    "sinkless_varentropy": ("entropy", "varentropy", "sink_mass"),
+    "lookback_ratio": ("entropy", "prompt_mass"),
+}
+
+
+def needed_by(name: str) -> tuple[str, ...]:
+    """The recorded measures that a measure is made of. Raises TraceError for an unknown name."""
+    if name in MEASURES:
+        return (name,)
+    _check_measure(name)
+    return _NEEDED.get(name, ("entropy",))
+
+
+def _check_measure(name: str) -> None:
+    if name not in MEASURES and name not in DERIVED:
+        raise TraceError(f"there is no measure {name!r}; choose one of {', '.join([*MEASURES, *DERIVED])}")
+
+
+def title_and_unit(name: str) -> tuple[str, str]:
+    """The long name of a measure, a token's number or a column of a run's tables, and its unit ("1": none)."""
+    derived = {name: about for name, (_, *about) in DERIVED.items()}
+    title, unit = (MEASURES | derived | _TOKEN_MEASURES | _COLUMNS).get(name, (name.replace("_", " "), "1"))
+    return title, unit
+
+
+_Layered = TypeVar("_Layered", xr.Dataset, xr.DataArray)
+
+
+def without_cross(values: _Layered) -> _Layered:
+    """What has layers, without its cross-attention layers, whose keys are no tokens."""
+    return values.sel(layer=values["layer_kind"] != "cross")
 
 
 def measure(trace: xr.Dataset, name: str) -> xr.DataArray:
     """A recorded or derived measure by its name, (layer, head, step). Raises TraceError for an unknown name."""
+    _check_measure(name)
     if name in MEASURES:
         return trace[name]
-    if name not in DERIVED:
-        raise TraceError(f"there is no measure {name!r}; choose one of {', '.join([*MEASURES, *DERIVED])}")
     function, _, _ = DERIVED[name]
     return function(trace)
 
@@ -239,8 +225,7 @@ def head_means(trace: xr.Dataset, name: str) -> xr.DataArray:
 
 def step_means(trace: xr.Dataset, name: str) -> xr.DataArray:
     """A measure averaged over heads and self-attention layers, (step,). Raises TraceError for an unknown name."""
-    values = measure(trace, name)
-    return values.sel(layer=values["layer_kind"] != "cross").mean(["layer", "head"])
+    return without_cross(measure(trace, name)).mean(["layer", "head"])
 
 
 def _float64(trace: xr.Dataset, name: str) -> xr.Variable:

@@ -44,7 +44,7 @@ def made_up_trace(
             "candidate_probability": probabilities,
         },
         attrs={
-            "schema_version": 1,
+            "schema_version": 2,
             "prompt": prompt,
             "response": "".join(tokens),
             "finish_reason": "eos",

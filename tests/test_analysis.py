@@ -191,7 +191,8 @@ def test_a_window_takes_the_responses_that_fill_it_and_no_step_beyond(n_steps, w
     for row, n in zip(values, n_steps, strict=True):
         row[..., :n] = np.arange(n) ** 2
     names = [f"r{place}" for place in range(len(n_steps))]
-    stacked = xr.DataArray(values, dims=("response", "layer", "head", "step"), coords={"response": names})
+    coords = {"response": names, "n_steps": ("response", n_steps)}
+    stacked = xr.DataArray(values, dims=("response", "layer", "head", "step"), coords=coords)
     found = analysis.in_window(stacked, window)
     filled = [name for name, n in zip(names, n_steps, strict=True) if window >= 1 and n >= window]
     assert found["response"].values.tolist() == filled

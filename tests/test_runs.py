@@ -1,15 +1,18 @@
 """A Run folder works from files alone: these tests make Traces by hand and never load a model."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import attnent as ae
-from attnent.runs import Run
+from attnent.runs import Run, one_segment
+from attnent.store.files import write_sealed
 from attnent.trace import ATTRIBUTES, CANDIDATES, MEASURES, STEP_NUMBERS, make_trace
 
 N_LAYERS, N_HEADS = 2, 3
@@ -19,7 +22,7 @@ def trace_of(text: str, n_steps: int, seed: int = 0):
     rng = np.random.default_rng(seed)
     steps = {name: np.zeros(n_steps, np.int32) for name in STEP_NUMBERS}
     steps |= {name: rng.random((n_steps, 5)).astype(np.float32) for name in CANDIDATES}
-    attrs = dict.fromkeys(ATTRIBUTES, "") | {"schema_version": 1, "n_prompt": 4, "seed": 0, "response": text}
+    attrs = dict.fromkeys(ATTRIBUTES, "") | {"schema_version": 2, "n_prompt": 4, "seed": 0, "response": text}
     return make_trace(
         {name: rng.random((N_LAYERS, N_HEADS, n_steps)).astype(np.float32) for name in MEASURES},
         layer=[0, 1],
@@ -59,6 +62,30 @@ def test_a_token_row_holds_the_mean_over_layers_and_heads(run):
     np.testing.assert_allclose(row["entropy"], run.trace("c").entropy.values[:, :, 3].mean(), rtol=1e-6)
 
 
+def test_a_stack_reads_nothing_but_what_its_measure_needs(run, monkeypatch):
+    from attnent.store import traces
+
+    read = []
+    whole = traces._read
+
+    def spy(path, names, belongs_to):
+        read.append(tuple(names))
+        return whole(path, names, belongs_to)
+
+    monkeypatch.setattr(traces, "_read", spy)
+    run.stack("entropy")
+    assert set(read) == {("entropy", "layer", "n_keys")}
+
+
+def test_a_stack_tells_where_each_response_ends_and_skips_a_damaged_one(run):
+    path = run.folder / "traces" / "b.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.warns(UserWarning, match=r"b\.safetensors is damaged"):
+        stack = run.stack("entropy")
+    assert stack["response"].values.tolist() == ["a", "c"]
+    assert stack["n_steps"].values.tolist() == [5, 9]
+
+
 @pytest.mark.parametrize("measure", ["entropy", "normalized_entropy"])
 def test_a_stack_holds_each_trace_and_nan_after_its_end(run, measure):
     stack = run.stack(measure)
@@ -82,6 +109,102 @@ def test_a_damaged_trace_is_skipped_with_a_warning_that_names_it(run):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.warns(UserWarning, match=r"b\.safetensors is damaged"):
         assert [response_id for response_id, _ in run.traces()] == ["a", "c"]
+
+
+def test_a_damaged_trace_is_said_each_time_a_table_is_read_without_it(run):
+    path = run.folder / "traces" / "b.safetensors"
+    path.write_bytes(path.read_bytes()[:-100] + bytes(100))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"b\.safetensors is damaged"):
+            assert run.responses["response_id"].tolist() == ["a", "c"]
+    assert not run.verify().is_complete
+    assert list(run.verify().damaged) == ["b"]
+
+
+def test_traces_that_were_exchanged_are_not_read_for_each_other(run):
+    a, b = (run.folder / "traces" / f"{name}.safetensors" for name in "ab")
+    a.rename(run.folder / "other"), b.rename(a), (run.folder / "other").rename(b)
+    assert sorted(run.verify().damaged) == ["a", "b"]
+
+
+def test_a_trace_of_other_parameters_is_not_read(run, tmp_path):
+    other = Run.start(tmp_path / "other", identity=IDENTITY | {"seed": 1}, examples=EXAMPLES)
+    other.save("a", trace_of("text a", 5))
+    (other.folder / "traces" / "a.safetensors").replace(run.folder / "traces" / "a.safetensors")
+    with pytest.raises(ae.TraceError, match="belongs to another"):
+        run.trace("a")
+
+
+def test_a_trace_changed_without_a_trace_of_it_in_size_or_time_is_read_again(run):
+    before = run.responses.set_index("response_id")["entropy"]
+    path = run.folder / "traces" / "a.safetensors"
+    about = path.stat()
+    run.save("a", trace_of("text a", 5, seed=99))
+    assert path.stat().st_size == about.st_size
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert run.responses.set_index("response_id")["entropy"]["a"] != before["a"]
+
+
+def test_one_new_trace_costs_the_reading_of_one(tmp_path, monkeypatch):
+    run = Run.start(tmp_path / "run", identity=IDENTITY, examples=EXAMPLES)
+    run.save("c", trace_of("text c", 9))
+    run.save("a", trace_of("text a", 5))
+    assert run.responses["response_id"].tolist() == ["a", "c"]
+    run.save("b", trace_of("text b", 7))
+    read = []
+    monkeypatch.setattr(Run, "trace", lambda self, name, whole=Run.trace: read.append(name) or whole(self, name))
+    grown = run.responses, run.tokens
+    assert read == ["b"]
+    for name in ("responses.parquet", "tokens.parquet", "tables.json"):
+        (run.folder / name).unlink()
+    for one, at_once in zip(grown, (run.responses, run.tokens), strict=True):
+        pd.testing.assert_frame_equal(one, at_once, check_dtype=False)
+
+
+@pytest.mark.parametrize("name", ["responses.parquet", "tokens.parquet", "tables.json"])
+def test_a_flipped_bit_in_a_table_is_found_and_the_table_made_again(run, name):
+    wanted = run.responses, run.tokens
+    whole = (run.folder / name).read_bytes()
+    for place in np.random.default_rng(0).integers(0, len(whole), 25):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1
+        (run.folder / name).write_bytes(flipped)
+        for got, want in zip((run.responses, run.tokens), wanted, strict=True):
+            pd.testing.assert_frame_equal(got, want, check_dtype=False)
+
+
+@pytest.mark.parametrize("name", ["run.json", "examples.jsonl"])
+def test_a_flipped_bit_in_what_was_asked_is_refused(run, name):
+    whole = (run.folder / name).read_bytes()
+    for place in range(0, len(whole), 3):
+        flipped = bytearray(whole)
+        flipped[place] ^= 2
+        (run.folder / name).write_bytes(flipped)
+        try:
+            again = Run(run.folder)
+        except ae.RunError:
+            continue
+        assert again.manifest == run.manifest  # white space
+        pd.testing.assert_frame_equal(again.examples, run.examples)
+
+
+def test_examples_cut_at_a_line_end_are_refused(run):
+    path = run.folder / "examples.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(ae.RunError, match=r"damaged .examples\.jsonl is not what was written"):
+        Run.start(run.folder, identity=IDENTITY, examples=EXAMPLES)
+
+
+def test_traces_without_a_manifest_are_not_mixed_with_new_ones(run):
+    (run.folder / "run.json").unlink()
+    with pytest.raises(ae.RunError, match=r"holds traces but no run\.json"):
+        Run.start(run.folder, identity=IDENTITY | {"seed": 1}, examples=EXAMPLES)
+
+
+def test_a_folder_of_another_schema_is_refused(run):
+    write_sealed(run.folder / "run.json", run.manifest | {"schema_version": 99})
+    with pytest.raises(ae.RunError, match=r"another version of attnent \(schema 99"):
+        Run(run.folder)
 
 
 def test_a_damaged_trace_is_set_aside_so_that_it_is_recorded_again(run):
@@ -155,6 +278,25 @@ def test_an_unknown_response_or_measure_is_named(run):
         run.stack("entropie")
 
 
+def test_a_run_says_what_it_is(run):
+    assert repr(run) == f"<Run {run.folder}: task test, 3 of 3 responses>"
+
+
+def test_a_relative_out_dir_is_taken_from_above_the_folder_of_the_notebooks(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "00_quickstart.ipynb").touch()
+    for here in (tmp_path, tmp_path / "notebooks"):
+        monkeypatch.chdir(here)
+        assert ae.out_folder("runs") == tmp_path / "runs"
+        assert ae.out_folder(tmp_path / "else") == tmp_path / "else"
+
+
+@pytest.mark.parametrize("name", ["../../etc", "/abs/model", "a/b", "..", "a\\..\\b", "...", ""])
+def test_no_name_of_a_model_leads_out_of_its_folder(name):
+    assert one_segment(name) not in ("", ".", "..")
+    assert Path(one_segment(name)).name == one_segment(name)
+
+
 def test_an_id_that_leaves_the_folder_is_refused(run):
     with pytest.raises(ae.RunError, match="cannot name a file"):
         run.trace("../../secret")
@@ -192,12 +334,50 @@ def test_a_changed_grade_is_appended_and_counts(run):
     }
 
 
+def test_grades_are_those_of_one_judge_and_an_unknown_one_is_named(run):
+    run.add_labels("grades", [{"response_id": "a", "judge": "rule", "grade": "correct"}])
+    run.add_labels("grades", [{"response_id": "a", "judge": "model", "grade": "incorrect"}])
+    assert run.grades("rule").to_dict() == {"a": "correct"}
+    with pytest.raises(ae.RunError, match="no grades by 'nobody', but by model, rule"):
+        run.grades("nobody")
+
+
+def test_an_empty_file_of_labels_is_no_label(run):
+    (run.folder / "labels").mkdir()
+    (run.folder / "labels" / "grades.jsonl").touch()
+    with pytest.raises(ae.RunError, match="no labels 'grades' yet"):
+        run.labels("grades")
+    assert len(run.grade(lambda row: "right", judge="j")) == 3
+    assert run.grades("j").to_dict() == {"a": "right", "b": "right", "c": "right"}
+
+
+@pytest.mark.parametrize("grade", [float("nan"), {1, 2}, b"bytes", np.int64(3)])
+def test_a_grade_that_cannot_be_kept_is_refused_before_anything_is_written(run, grade):
+    rows = [{"response_id": "a", "judge": "j", "grade": "right"}, {"response_id": "b", "judge": "j", "grade": grade}]
+    with pytest.raises(ae.RunError, match="cannot be kept"):
+        run.add_labels("grades", rows)
+    assert not (run.folder / "labels" / "grades.jsonl").exists()
+
+
+def test_a_flipped_bit_in_a_label_is_said_and_the_label_left_out(run):
+    run.add_labels("grades", [{"response_id": name, "judge": "j", "grade": "right"} for name in "abc"])
+    path = run.folder / "labels" / "grades.jsonl"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 5):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1
+        path.write_bytes(flipped)
+        with pytest.warns(UserWarning, match="half-written or damaged"):
+            assert set(run.labels("grades")["grade"]) == {"right"}
+        assert list(run.verify().damaged) == ["labels grades"]
+
+
 def test_a_half_written_label_is_skipped_and_does_not_swallow_the_next(run):
     run.add_labels("grades", [{"response_id": "a", "judge": "j", "grade": "right"}])
     with (run.folder / "labels" / "grades.jsonl").open("a") as file:
         file.write('{"response_id": "b", "jud')
     run.add_labels("grades", [{"response_id": "c", "judge": "j", "grade": "wrong"}])
-    with pytest.warns(UserWarning, match="half-written"):
+    with pytest.warns(UserWarning, match="line 2 of .* is half-written or damaged"):
         assert run.labels("grades")["response_id"].tolist() == ["a", "c"]
 
 

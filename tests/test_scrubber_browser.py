@@ -24,8 +24,9 @@ from browser import (
 from made_up import made_up_trace
 
 from attnent.show.scrubber import Scrubber
+from attnent.store.traces import save_trace
 from attnent.study.notebook import run_notebook
-from attnent.trace import MEASURES, save_trace
+from attnent.trace import MEASURES
 
 pytestmark = pytest.mark.browser
 
@@ -389,7 +390,7 @@ def scrubber_notebook(root: Path) -> Path:
     """A notebook that shows responses in whose text there is HTML, and then prints the Scrubber's state."""
     save_evil_traces(root)
     cells = [
-        "import attnent as ae\nfrom attnent.trace import load_trace\nfrom pathlib import Path",
+        "import attnent as ae\nfrom attnent.store.traces import load_trace\nfrom pathlib import Path",
         f"traces = [load_trace(Path({str(root)!r}) / f'{{place}}.safetensors') for place in range(3)]\n"
         f"scrubber = ae.Scrubber(traces, grades={{'0': 'right', '1': {EVIL!r}}})\nscrubber",
         "print(scrubber.response, scrubber.step, scrubber.layer, scrubber.head, scrubber.measure)",
@@ -511,7 +512,7 @@ app = marimo.App()
 def _():
     import marimo as mo
     import attnent as ae
-    from attnent.trace import load_trace
+    from attnent.store.traces import load_trace
     from pathlib import Path
 
     scrubber = ae.Scrubber([load_trace(Path(f"{place}.safetensors")) for place in range(3)])

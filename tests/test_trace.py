@@ -9,22 +9,21 @@ import xarray as xr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from attnent import trace as trace_room
+from attnent.store.traces import SchemaError, load_measure, load_trace, n_steps_of, save_trace
 from attnent.trace import (
     DERIVED,
     MEASURES,
     TraceError,
-    check_trace_file,
     effective_keys,
     kl_to_uniform,
-    load_trace,
     lookback_ratio,
     make_trace,
     measure,
     normalized_entropy,
-    save_trace,
     sinkless_entropy,
     sinkless_varentropy,
+    title_and_unit,
+    without_cross,
 )
 
 N_LAYERS, N_HEADS, N_STEPS, N_RANKS = 2, 3, 7, 5
@@ -51,7 +50,7 @@ def filled(**changes) -> dict:
             "candidate_probability": random.random((N_STEPS, N_RANKS), np.float32),
         },
         "attrs": {
-            "schema_version": 1,
+            "schema_version": 2,
             "prompt": "why?",
             "response": "abcdefg",
             "finish_reason": "eos",
@@ -119,26 +118,13 @@ def test_saving_leaves_no_temporary_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["gsm8k.7.safetensors"]
 
 
-def test_two_ids_that_differ_after_a_dot_do_not_share_a_temporary_name(tmp_path, monkeypatch):
-    names = []
-
-    def spy(arrays, path, metadata):
-        names.append(path)
-        path.write_bytes(b"")
-
-    monkeypatch.setattr(trace_room, "save_file", spy)
-    save_trace(made(), tmp_path / "a.1.safetensors")
-    save_trace(made(), tmp_path / "a.2.safetensors")
-    assert len(set(names)) == 2
-
-
 @pytest.mark.parametrize("kept", [0, 7, 100, 0.5, -1])
 def test_a_truncated_file_is_an_error_that_names_it(tmp_path, kept):
     path = tmp_path / "broken.safetensors"
     save_trace(made(), path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * kept) if isinstance(kept, float) else kept])
-    for read in (load_trace, check_trace_file):
+    for read in (load_trace, lambda path: load_measure(path, "entropy")):
         with pytest.raises(TraceError, match=r"broken\.safetensors is damaged"):
             read(path)
 
@@ -148,14 +134,75 @@ def test_a_file_of_something_else_is_an_error_that_names_it(tmp_path):
 
     path = tmp_path / "weights.safetensors"
     save_file({"w": np.zeros(3)}, path)
-    for read in (load_trace, check_trace_file):
+    for read in (load_trace, lambda path: load_measure(path, "entropy")):
         with pytest.raises(TraceError, match=r"weights\.safetensors is damaged"):
             read(path)
 
 
-def test_a_whole_file_passes_the_check(tmp_path):
-    save_trace(made(), tmp_path / "a.safetensors")
-    check_trace_file(tmp_path / "a.safetensors")
+def test_a_flipped_bit_anywhere_is_found_or_changes_nothing(tmp_path):
+    path = tmp_path / "a.safetensors"
+    trace = made()
+    save_trace(trace, path)
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for place in [*range(0, header, 7), *random.integers(header, len(whole), 300)]:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << random.integers(8)
+        path.write_bytes(flipped)
+        try:
+            again = load_trace(path)
+        except TraceError:
+            continue
+        xr.testing.assert_identical(again, trace)
+
+
+def test_zeroed_content_is_found(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_trace(made(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-200] + bytes(200))
+    with pytest.raises(TraceError, match="are not those that were written"):
+        load_trace(path)
+
+
+def test_a_trace_of_another_response_is_not_taken_for_the_one_asked_for(tmp_path):
+    save_trace(made(), tmp_path / "a.safetensors", belongs_to="a of run 1")
+    assert load_trace(tmp_path / "a.safetensors", belongs_to="a of run 1").identical(made())
+    for read in (load_trace, lambda path, belongs_to: load_measure(path, "entropy", belongs_to=belongs_to)):
+        with pytest.raises(TraceError, match="belongs to another response or run"):
+            read(tmp_path / "a.safetensors", belongs_to="b of run 1")
+
+
+def test_a_file_of_another_schema_is_refused_and_not_called_damaged(tmp_path):
+    save_trace(made(attrs=filled()["attrs"] | {"schema_version": 99}), tmp_path / "a.safetensors")
+    with pytest.raises(SchemaError, match="another version of attnent"):
+        load_trace(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("name", [*MEASURES, *DERIVED])
+def test_a_measure_read_alone_is_that_of_the_whole_trace(tmp_path, name):
+    trace = made()
+    save_trace(trace, tmp_path / "a.safetensors")
+    alone, wanted = load_measure(tmp_path / "a.safetensors", name), measure(trace, name)
+    np.testing.assert_array_equal(alone.values, wanted.values)
+    assert alone.attrs == wanted.attrs
+    assert alone["layer_kind"].values.tolist() == wanted["layer_kind"].values.tolist()
+    assert n_steps_of(tmp_path / "a.safetensors") == N_STEPS
+
+
+def test_every_name_has_a_title_and_a_unit_and_an_unknown_one_its_own_words():
+    assert title_and_unit("varentropy") == ("attention varentropy", "nat^2")
+    assert title_and_unit("sinkless_entropy") == ("sinkless attention entropy", "nat")
+    assert title_and_unit("logprob") == ("log-probability", "nat")
+    assert title_and_unit("n_steps") == ("response length", "tokens")
+    assert title_and_unit("my_own") == ("my own", "1")
+
+
+def test_cross_attention_layers_are_left_out():
+    trace = made(layer_kind=["self", "cross"])
+    assert without_cross(trace)["layer"].values.tolist() == [1]
+    assert without_cross(trace.entropy).sizes["layer"] == 1
 
 
 @pytest.mark.parametrize("part", ["measures", "steps", "attrs"])

@@ -43,12 +43,10 @@ def matched_window(n_steps: pd.Series, groups: pd.Series) -> int:
 def in_window(values: xr.DataArray, window: int) -> xr.DataArray:
     """Means over the first `window` steps, (response, layer, head), of the responses that have as many.
 
-    `values` is a stacked measure, (response, layer, head, step), NaN after a response's last step.
+    `values` is a measure of all responses, (response, layer, head, step), as `Run.stack` gives it.
     """
-    if not 1 <= window <= values.sizes["step"]:
-        return values.isel(response=slice(0), step=0, drop=True)
-    reached = values.isel(step=window - 1).notnull().any(["layer", "head"])
-    return values.sel(response=reached).isel(step=slice(window)).mean("step")
+    reached = values.sel(response=(values["n_steps"] >= window) & (window > 0))
+    return reached.isel(step=slice(window)).mean("step")
 
 
 def curve(tokens: pd.DataFrame, measure: str, groups: pd.Series, *, from_end: bool = False) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from attnent.model.generation import derive_seed, generate_batch, plan_batches
 from attnent.model.loading import name_of, revision_of
 from attnent.progress import Progress
 from attnent.model.prompts import encode_prompts, template_digest
-from attnent.runs import Run, check_examples, digest
+from attnent.runs import Run, check_examples, digest, one_segment
 
 
 def record(
@@ -52,8 +52,10 @@ def record(
         "examples": digest(examples.to_dict(orient="records")),
     }
     if folder is None:
-        folder = Path(out_dir) / task / name_of(model).strip("/").replace("/", "--") / digest(identity)
+        folder = Path(out_dir) / one_segment(task) / one_segment(name_of(model)) / digest(identity)
     run = Run.start(folder, identity=identity, examples=examples)
+    if progress:
+        print(f"recording into {run.folder.resolve()}", flush=True)
     ids = examples["id"].tolist()
     with run.locked():
         damaged = run.discard_damaged()

@@ -18,7 +18,7 @@ from ipywidgets import Dropdown, HBox, Layout, Output, SelectMultiple, ValueWidg
 from attnent import analysis
 from attnent.runs import Run, RunError
 from attnent.show import plots
-from attnent.trace import DERIVED, MEASURES, TraceError
+from attnent.trace import DERIVED, MEASURES, TraceError, without_cross
 
 GroupsOf = Callable[[Run], pd.Series]  # of a Run: the group of each response, by response_id
 _KNOB, _WIDE_KNOB = Layout(width="auto", max_width="24em"), Layout(width="34em")
@@ -203,8 +203,7 @@ def _offer(knob: Dropdown, options: list[tuple[str, Any]], *, otherwise: int = 0
 @functools.lru_cache(maxsize=2)
 def _stack(run: Run, measure: str) -> xr.DataArray:
     """(response, layer, head, step) without cross-attention layers; the last two are kept."""
-    values = run.stack(measure)
-    return values.sel(layer=values["layer_kind"] != "cross")
+    return without_cross(run.stack(measure))
 
 
 def _tokens_of(values: xr.DataArray, one: Mapping[str, Any]) -> pd.DataFrame:

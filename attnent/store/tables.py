@@ -1,0 +1,106 @@
+"""The tables of a Run, made from its traces: kept as parquet, and grown by what is new."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from attnent.store.files import checksum, read_sealed, write_sealed, write_whole
+from attnent.trace import MEASURES, STEP_NUMBERS, measure, without_cross
+
+MEANS = (*MEASURES, "normalized_entropy", "sinkless_entropy", "sinkless_varentropy")
+TOKEN_MEANS = ("logprob", "token_entropy", "token_varentropy")
+ABOUT = ("response", "finish_reason", "n_prompt")  # of a response, from its trace
+_STEP_COLUMNS = ("token", *STEP_NUMBERS)
+_NAMES = ("responses", "tokens")
+
+State = Mapping[str, list[int]]  # of each trace file, by response id: what changes with it
+Read = Callable[[Iterable[str]], Iterator[tuple[str, xr.Dataset]]]  # the whole traces of these responses
+
+
+def tables(folder: Path, examples: pd.DataFrame, state: State, read: Read) -> list[pd.DataFrame]:
+    """The responses and the tokens of the traces in `state`; only those that have changed are read.
+
+    Tables that are torn or damaged are made anew. `examples` has a row a response, with the column response_id.
+    """
+    known, kept = _load(folder)
+    same = [name for name, seen in state.items() if known.get(name) == seen]
+    if len(same) == len(state) == len(known):
+        return kept
+    new = dict(read([name for name in state if name not in set(same)]))
+    if kept and not new and len(same) == len(known):  # what is not in the tables cannot be read
+        return kept
+    parts = [[table[table["response_id"].isin(same)]] for table in kept] if same else [[], []]
+    if new:
+        for part, rows in zip(parts, _rows(examples, new), strict=True):
+            part.append(rows)
+    place = {name: number for number, name in enumerate(state)}
+    joined = [_in_order(pd.concat(part), place) for part in parts] if any(parts) else []
+    if joined:
+        _save(folder, joined, {name: seen for name, seen in state.items() if name in {*same, *new}})
+    return joined
+
+
+def made_from(folder: Path) -> State:
+    """What the tables on disk were made from; nothing where they are not whole."""
+    return _load(folder)[0]
+
+
+def token_table(trace: xr.Dataset) -> pd.DataFrame:
+    """A row a step of one Trace: the token's columns, and each measure's mean over heads and self-attention layers."""
+    own = without_cross(trace)
+    columns = {"step": trace.step.values} | {name: trace[name].values for name in _STEP_COLUMNS}
+    means = {name: measure(own, name).mean(["layer", "head"]).values for name in MEANS}
+    return pd.DataFrame(columns | means)
+
+
+def _rows(examples: pd.DataFrame, traces: Mapping[str, xr.Dataset]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    tokens = pd.concat(
+        [token_table(trace).assign(response_id=name) for name, trace in traces.items()], ignore_index=True
+    )
+    tokens.insert(0, "response_id", tokens.pop("response_id"))
+    about = pd.DataFrame(
+        [
+            {"response_id": name} | {column: trace.attrs[column] for column in ABOUT} | {"n_steps": trace.sizes["step"]}
+            for name, trace in traces.items()
+        ]
+    )
+    means = tokens.groupby("response_id", sort=False)[[*MEANS, *TOKEN_MEANS]].mean()
+    return examples.merge(about, on="response_id").merge(means, left_on="response_id", right_index=True), tokens
+
+
+def _in_order(table: pd.DataFrame, place: Mapping[str, int]) -> pd.DataFrame:
+    by_place = table["response_id"].map(place).argsort(kind="stable")
+    return table.iloc[by_place].reset_index(drop=True)
+
+
+def _load(folder: Path) -> tuple[State, list[pd.DataFrame]]:
+    """What the tables on disk were made from, and the tables; nothing where they are not whole."""
+    try:
+        about = read_sealed(folder / "tables.json")
+        contents = [(folder / f"{name}.parquet").read_bytes() for name in _NAMES]
+        if about["checksums"] == [checksum(content) for content in contents]:
+            return about["made_from"], [pd.read_parquet(BytesIO(content)) for content in contents]
+    except (OSError, ValueError, KeyError):  # or just being replaced by another process
+        pass
+    return {}, []
+
+
+def _save(folder: Path, joined: list[pd.DataFrame], made_from: State) -> None:
+    contents = [table.to_parquet(index=False) for table in joined]
+    try:
+        for name, content in zip(_NAMES, contents, strict=True):
+            write_whole(folder / f"{name}.parquet", content)
+        checksums = [checksum(content) for content in contents]
+        write_sealed(folder / "tables.json", {"made_from": made_from, "checksums": checksums})
+    except OSError as error:
+        warnings.warn(f"the tables of {folder} cannot be kept ({error})", stacklevel=4)
+
+
+def plain_cells(examples: pd.DataFrame) -> pd.DataFrame:
+    """The examples as a table of plain cells: what is nested becomes JSON text."""
+    return examples.map(lambda cell: json.dumps(cell) if isinstance(cell, list | dict) else cell)
