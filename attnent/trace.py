@@ -10,6 +10,7 @@ Step t is the forward pass whose logits chose generated token t; step 0 is the l
 works without torch and without a model.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -55,6 +56,12 @@ _COLUMNS = {  # of a run's tables
     "n_gold_steps": ("length of the gold solution", "steps"),
     "n_children": ("people who act in the problem", "1"),
 }
+_LINE = re.compile(r"\S(?:[^\n]*\S)?")
+_SENTENCE_GAP = re.compile(r"(?<=[.!?])\s++(?=[^a-z])|(?<!\s)\s++(?=####)")
+_ABBREVIATION = re.compile(
+    r"\b(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|Rs|vs|approx|lbs?|oz|ft|hrs?|e\.g|i\.e|a\.m|p\.m)\.$", re.IGNORECASE
+)
+_ITEM = re.compile(r"\d{1,9}\.")  # of a list
 SINK_LIMIT = 0.999  # past it float32 masses no longer determine what lies beside the sink
 
 
@@ -253,3 +260,26 @@ def _derived(trace: xr.Dataset, values: Any, name: str) -> xr.DataArray:
     _, long_name, units = DERIVED[name]
     values = values.transpose("layer", "head", "step")
     return xr.DataArray(values, trace["entropy"].coords, name=name).assign_attrs(long_name=long_name, units=units)
+
+
+# ---- the lines of a response
+
+
+def split_lines(response: str) -> list[tuple[int, int]]:
+    """Character spans [start, stop) of the lines that are not blank; of a single line, those of its sentences.
+
+    Spans leave out surrounding white space. An empty response has no lines.
+    """
+    lines = [match.span() for match in _LINE.finditer(response)]
+    return lines if len(lines) != 1 else _sentences(response, *lines[0])
+
+
+def _sentences(text: str, start: int, stop: int) -> list[tuple[int, int]]:
+    spans = []
+    for gap in _SENTENCE_GAP.finditer(text, start, stop):
+        end = gap.start()
+        abbreviated = _ABBREVIATION.search(text, max(start, end - len("approx.")), end)
+        if not abbreviated and not _ITEM.fullmatch(text, start, end):
+            spans.append((start, end))
+            start = gap.end()
+    return [*spans, (start, stop)]

@@ -188,9 +188,9 @@ def test_spans_are_read_from_what_a_critic_found():
             "response_id": ["a", "b"],
             "outcome": ["found", "none found"],
             "kind": ["slip", None],
-            "step": [2, np.nan],
-            "step_start": [20, np.nan],
-            "step_stop": [30, np.nan],
+            "line": [2, np.nan],
+            "line_start": [20, np.nan],
+            "line_stop": [30, np.nan],
             "token_start": [23, np.nan],
             "token_stop": [28, np.nan],
         }

@@ -16,7 +16,7 @@ from jaxtyping import Int
 
 from attnent.analysis.comparison import compare, compare_adjusted, compare_paired
 from attnent.analysis.verdicts import BASELINES, COMPARED, PRIMARY, Comparison, Stage
-from attnent.critic import split_steps
+from attnent.trace import split_lines
 
 TENTHS = 10
 FEWEST_IN_CELL = 20  # reference tokens a cell must have to say what is usual there
@@ -31,10 +31,10 @@ Ordinary = Literal["rest", "before"]  # the rest of the response, or only what s
 def placed(tokens: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
     """The token table of a Run with the place of every token: `line`, `n_lines` and `cell`.
 
-    A line is a step of the solution, counted from 0 as the critic counts; -1 is what stands between lines. A cell is a
-    class of tokens (number, operator, word, mark, space, end) in one tenth of the response.
+    A line is one of `split_lines`, counted from 0; -1 is what stands between lines. A cell is a class of tokens
+    (number, operator, word, mark, space, end) in one tenth of the response.
     """
-    spans = responses.set_index("response_id")["response"].map(split_steps)
+    spans = responses.set_index("response_id")["response"].map(split_lines)
     by_response = tokens.groupby("response_id", sort=False)
     lines = [_lines(rows, spans[name]) for name, rows in by_response]
     tenth = tokens["step"] * TENTHS // (by_response["step"].transform("max") + 1)
@@ -76,14 +76,13 @@ def spans_of(errors: pd.DataFrame) -> pd.DataFrame:
     `errors` are its labels (see `attnent.critic`). `quote_start` and `quote_stop` are the span of its quote.
     """
     found = errors[errors["outcome"] == "found"].set_index("response_id")
-    columns = {
-        "step": "line",
-        "step_start": "start",
-        "step_stop": "stop",
+    edges = {
+        "line_start": "start",
+        "line_stop": "stop",
         "token_start": "quote_start",
         "token_stop": "quote_stop",
     }
-    return found.rename(columns=columns)[[*columns.values()]].astype(int).join(found["kind"])
+    return found.rename(columns=edges)[["line", *edges.values()]].astype(int).join(found["kind"])
 
 
 def partners(tokens: pd.DataFrame, spans: pd.DataFrame, right: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
