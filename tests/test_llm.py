@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Literal
 
 import pytest
@@ -17,8 +19,9 @@ from pydantic import BaseModel
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from attnent.llm import LLM, LLMError, Request
-from attnent.llm.client import find_object
+from attnent.llm import LLM, LLMError, Request, check
+from attnent.llm.cache import AnswerCache, Kept
+from attnent.llm.replies import find_object
 
 
 class City(BaseModel):
@@ -133,6 +136,21 @@ def test_an_object_is_found_whatever_text_without_another_stands_around_it(befor
 @given(st.text(alphabet='ab{}[]":,\\1e-'))
 def test_no_text_makes_the_search_for_an_object_fail(text):
     assert find_object(text, Grade) is None
+
+
+@pytest.mark.parametrize(
+    "piece", ['[{"a":', '{"a":', "{ ", '{"', '{"a', '{"grade": "A", "a": [{}, ', '{"grade": "A"} ', '{"grade": 1} ']
+)
+def test_an_object_is_looked_for_in_100_000_characters_within_a_second(piece):
+    text = piece * (100_000 // len(piece))
+    start = time.monotonic()
+    found = find_object(text, Grade)
+    assert time.monotonic() - start < 1
+    assert found == (Grade(grade="A") if piece == '{"grade": "A"} ' else None)
+
+
+def test_an_answer_is_found_behind_a_page_of_formulas():
+    assert find_object(r"\frac{12}{7} = {x}^{2}, " * 2000 + '{"grade": "B"}', Grade) == Grade(grade="B")
 
 
 # ---- faults that are outcomes
@@ -325,7 +343,7 @@ def test_a_server_on_this_machine_needs_no_key(make, monkeypatch):
 def test_answers_that_are_kept_need_no_key(make, monkeypatch, tmp_path):
     ask_one(make())
     monkeypatch.delenv("OPENAI_API_KEY")
-    monkeypatch.setattr("attnent.llm.client._is_loopback", lambda base_url: False)
+    monkeypatch.setattr("attnent.llm.server.is_loopback", lambda base_url: False)
     assert ask_one(make(usd_per_million=(1.0, 1.0))).cached
 
 
@@ -385,6 +403,49 @@ def test_a_damaged_cache_is_said_before_anything_is_asked(make, server, tmp_path
     with pytest.raises(LLMError, match=r"cache\.sqlite cannot be read or written .*move the file away"):
         ask_one(make())
     assert server.asked == []
+
+
+def test_an_answer_that_was_damaged_is_asked_again(make, server, tmp_path):
+    make().ask(questions(3), progress=False)
+    path = tmp_path / "cache.sqlite"
+    path.write_bytes(path.read_bytes().replace(b'{"city": "Ur"}', b'{"city": "Er"}', 1))
+    answers = make().ask(questions(3), progress=False)
+    assert [answer.value for answer in answers] == [City(city="Ur")] * 3
+    assert len(server.asked) == 4
+    assert all(answer.cached for answer in make().ask(questions(3), progress=False))
+
+
+def test_a_flipped_bit_never_gives_another_answer(tmp_path):
+    path, random = tmp_path / "cache.sqlite", Random(0)
+    about = ("http://x", "{}", "{}", 0, "[]", "answered")
+    kept = [Kept(f"{k:064x}", *about, f"answer {k} é", "m", None, k, 7, k / 7, "now") for k in range(40)]
+    for one in kept:
+        AnswerCache(path).add(one)
+    whole, n_damaged = path.read_bytes(), 0
+    for _ in range(400):
+        flipped = bytearray(whole)
+        flipped[random.randrange(len(whole))] ^= 1 << random.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            found = AnswerCache(path).get([one.key for one in kept])
+        except LLMError:
+            found = {}
+        n_damaged += len(found) < len(kept)
+        assert found.items() <= {one.key: one for one in kept}.items()
+    assert n_damaged > 50
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.999])
+def test_a_cache_cut_short_is_empty_or_said(make, tmp_path, share):
+    make().ask(questions(9), progress=False)
+    path = tmp_path / "cache.sqlite"
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    try:
+        n_cached = make().price(questions(9)).n_cached
+    except LLMError as error:
+        n_cached, said = 0, str(error)
+        assert said.startswith("the answers kept in")
+    assert n_cached < 9
 
 
 ASK = """
@@ -456,7 +517,7 @@ def test_the_price_is_said_before_anything_is_asked(make, server, capsys):
     price = llm.price(questions(5))
     assert line == (
         f"fake-1: 5 requests, 2 of them answered before; 3 new, about ${price.usd:.2f}, "
-        f"at most ${price.most_usd:.2f} (limit $0.00)"
+        f"at most ${price.most_usd:.2f} (limit $0.00, spent $0.00)"
     )
 
 
@@ -499,10 +560,72 @@ def test_an_answer_that_does_not_say_its_tokens_counts_as_the_largest(make, serv
     assert [answer.outcome for answer in llm.ask(questions(2, max_tokens=90), progress=False)].count("answered") == 1
 
 
-def test_a_refused_request_costs_nothing(make, server):
-    server.in_turn(error(500, "out of order"), completion('{"city": "Ur"}'))
+@pytest.mark.parametrize("status", [413, 429])
+def test_a_refused_request_costs_nothing(make, server, status):
+    server.in_turn(error(status, "not this one"), completion('{"city": "Ur"}'))
     llm = make(usd_per_million=(0.0, 1000.0), max_usd=0.1, max_retries=0, concurrency=1)
     assert [answer.outcome for answer in llm.ask(questions(2, max_tokens=90), progress=False)] == ["failed", "answered"]
+
+
+def test_retries_are_paid_for_like_first_attempts(make, server):
+    server.answer = lambda body: error(500, "out of order")
+    llm = make(usd_per_million=(0.0, 1000.0), max_usd=0.022)  # an attempt costs at most 0.005
+    answers = llm.ask(questions(4, max_tokens=5), progress=False)
+    assert len(server.asked) == 4
+    assert "raise max_usd" in answers[-1].text
+
+
+def test_attempts_that_time_out_are_paid_for(make, server):
+    server.seconds = 0.4
+    llm = make(usd_per_million=(0.0, 1000.0), max_usd=0.012, timeout=0.1)  # an attempt costs at most 0.005
+    ask = llm.ask(questions(1, max_tokens=5), progress=False)
+    assert (ask[0].outcome, len(server.asked)) == ("not asked", 2)
+
+
+def test_a_server_that_was_never_reached_costs_nothing(make, tmp_path):
+    llm = make(base_url="http://127.0.0.1:9/v1", usd_per_million=(0.0, 1000.0), max_retries=0)
+    with pytest.raises(LLMError):
+        llm.ask(questions(1, max_tokens=5), progress=False)
+    assert AnswerCache(tmp_path / "cache.sqlite").spent() == 0
+
+
+def test_what_was_spent_is_what_the_answers_cost(make, tmp_path):
+    answers = make(usd_per_million=(2.0, 7.0)).ask(questions(5), progress=False)
+    assert AnswerCache(tmp_path / "cache.sqlite").spent() == pytest.approx(sum(answer.usd for answer in answers))
+
+
+@pytest.mark.parametrize("said", ["answer", "failure"])
+def test_starting_again_brings_no_new_budget(make, server, said):
+    server.answer = lambda body: completion('{"city": "Ur"}') if said == "answer" else error(500, "out of order")
+    for start in range(4):
+        llm = make(f"fake-{start}", usd_per_million=(0.0, 1000.0), max_usd=0.022, max_retries=0)
+        llm.ask(questions(3, max_tokens=5), progress=False)
+    assert len(server.asked) == 4, "as many as 0.022 covers at 0.005 each"
+
+
+def test_an_attempt_of_a_killed_process_counts_the_most_it_may_have_cost(make, server, tmp_path):
+    AnswerCache(tmp_path / "cache.sqlite").set_aside(0.018, limit=1.0)  # and nobody came to settle it
+    llm = make(usd_per_million=(0.0, 1000.0), max_usd=0.022)
+    assert llm.ask(questions(1, max_tokens=5), progress=False)[0].outcome == "not asked"
+    assert server.asked == []
+
+
+def test_all_who_ask_at_once_through_one_file_share_its_budget(make, server):
+    server.seconds = 0.05
+    clients = [make(f"fake-{place}", usd_per_million=(0.0, 1000.0), max_usd=0.052) for place in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda llm: llm.ask(questions(9, max_tokens=5), progress=False), clients))
+    assert len(server.asked) == 10
+
+
+def test_spending_that_is_damaged_is_said_before_anything_is_asked(make, server, tmp_path):
+    make(usd_per_million=(0.0, 1000.0)).ask(questions(1, max_tokens=5), progress=False)
+    with sqlite3.connect(tmp_path / "cache.sqlite") as connection:
+        connection.execute("UPDATE attempts SET usd = usd / 2")
+    connection.close()
+    with pytest.raises(LLMError, match=r"what was spent through .*cache\.sqlite is damaged; move the file away"):
+        make(usd_per_million=(0.0, 1000.0)).ask(questions(2, max_tokens=5), progress=False)
+    assert len(server.asked) == 1
 
 
 def test_a_budget_that_is_raised_goes_on_where_it_stopped(make, server):
@@ -519,17 +642,75 @@ def test_a_budget_that_is_raised_goes_on_where_it_stopped(make, server):
         ({"base_url": None}, "pass usd_per_million"),
         ({"usd_per_million": (1.0,)}, "pass two prices"),
         ({"usd_per_million": (1.0, -1.0)}, "pass two prices"),
-        ({"max_usd": -1.0}, "max_usd -1"),
-        ({"max_usd": float("nan")}, "max_usd nan"),
+        ({"max_usd": -1.0}, "max_usd is -1"),
+        ({"max_usd": float("nan")}, "max_usd is nan"),
         ({"concurrency": 0}, "concurrency is 0"),
         ({"base_url": "localhost:8000"}, "pass an address such as"),
+        ({"base_url": "http://localhost:eight/v1"}, "pass an address such as"),
+        ({"base_url": "http://[::1/v1"}, "pass an address such as"),
         ({"base_url": "https://me:secret@example.org/v1"}, "holds a user, a password or a query"),
+        ({"base_url": "me:secret@example.org"}, "holds a user, a password or a query"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make, settings, complaint):
     with pytest.raises(LLMError, match=complaint) as caught:
         make(**settings)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "complaint"),
+    [
+        ("gpt-4o", {}, "there is no key for https://api.openai.com/v1; set OPENAI_API_KEY"),
+        ("gpt-0", {}, "price of 'gpt-0' at https://api.openai.com/v1 is not known"),
+        ("gpt-4o", {"base_url": "localhost:8000"}, "pass an address such as"),
+        ("gpt-4o", {"base_url": "http://me:secret@localhost/v1"}, "holds a user, a password"),
+        (
+            "gpt-4o",
+            {"base_url": "https://example.org/v1", "usd_per_million": (1.0, 1.0)},
+            "no key for https://example.org/v1",
+        ),
+        ("gpt-4o", {"max_usd": -1.0}, "max_usd is -1"),
+    ],
+)
+def test_before_a_long_recording_it_can_be_checked_whether_anything_could_be_asked(
+    monkeypatch, model, settings, complaint
+):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(LLMError, match=complaint):
+        check(model, **settings)
+
+
+def test_what_can_be_asked_passes_the_check_and_is_not_asked(server, monkeypatch):
+    check("fake-1", base_url=server.base_url)
+    check("gpt-4o", usd_per_million=(0.0, 0.0))
+    monkeypatch.delenv("OPENAI_API_KEY")
+    check("fake-1", base_url=server.base_url)
+    assert server.asked == []
+
+
+def test_a_key_with_a_line_end_is_sent_without_it(make, server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-9d1e6c3ba25f\r\n")
+    assert ask_one(make()).outcome == "answered"
+    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", ["sk-“quoted”", "sk-two\nlines"])
+def test_a_key_that_cannot_be_sent_is_said_without_showing_it(monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(LLMError, match="OPENAI_API_KEY holds a character that no key has") as caught:
+        check("gpt-4o")
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("asked", ["ask", "price"])
+def test_half_a_character_in_a_message_is_said_before_anything_is_asked(make, server, asked):
+    request = Request([{"role": "user", "content": "Which city is \ud83d?"}], City)
+    with pytest.raises(LLMError, match=r"lone surrogate '\\ud83d', after .*Which city is "):
+        getattr(make(), asked)([*questions(2), request])
+    assert server.asked == []
 
 
 # ---- many at once
