@@ -7,7 +7,7 @@ import pytest
 from fake_openai import KEY, completion
 from spelt import spelt_trace
 
-from attnent.analysis import comparison as stats
+from attnent.analysis.grades import agreement
 from attnent.llm import LLM
 from attnent.runs import Run
 from attnent.tasks import simpleqa, simpleqa_judge
@@ -76,7 +76,7 @@ def test_what_is_no_grade_is_kept_visibly_and_counted_nowhere(run, server, answe
     assert set(grades) == {outcome}
     assert set(run.labels("grades")["grade"]) == {outcome}
     offline = simpleqa_judge.grade_offline(run)
-    assert stats.agreement(offline, grades, simpleqa.OUTCOMES).table.to_numpy().sum() == 0
+    assert agreement(offline, grades, simpleqa.OUTCOMES).table.to_numpy().sum() == 0
 
 
 def test_both_judges_stand_side_by_side_and_are_compared(run, server):
@@ -84,7 +84,7 @@ def test_both_judges_stand_side_by_side_and_are_compared(run, server):
     by_model = simpleqa_judge.grade(run, judge(run, server), progress=False)
     offline = simpleqa_judge.grade_offline(run)
     assert run.labels("grades").groupby("judge").size().to_dict() == {"judge-1": 3, simpleqa_judge.OFFLINE: 3}
-    table = stats.agreement(offline.rename("rules"), by_model.rename("model"), simpleqa.OUTCOMES).table
+    table = agreement(offline.rename("rules"), by_model.rename("model"), simpleqa.OUTCOMES).table
     assert table.to_numpy().trace() == 3
 
 

@@ -3,18 +3,13 @@
 The unit is the response. Tables in, tables out; nothing here draws, and nothing here knows a model.
 """
 
-import functools
-import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
 from jaxtyping import Float, Real
 from scipy import stats as sps
-from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.multitest import multipletests
 
 from attnent.analysis.intervals import CONFIDENCE, FEWEST, N_RESAMPLES, NO_INTERVAL, Interval, wilson
@@ -146,42 +141,3 @@ def compare_paired(differences: pd.DataFrame, measures: Sequence[str]) -> pd.Dat
 
 def _signed_rank(values: Float[np.ndarray, " n"]) -> float:
     return float(sps.wilcoxon(values).pvalue) if values.any() else 1.0
-
-
-# ---- two judges
-
-
-class Agreement(NamedTuple):
-    """How far two judges agree on the same responses."""
-
-    kappa: Interval  # Cohen 1960: 0 is chance, 1 always; undetermined where both give one and the same grade only
-    table: pd.DataFrame  # how often each pair of grades was given, a row a grade of the first judge
-
-
-def agreement(one: pd.Series, other: pd.Series, grades: Sequence[str], *, seed: int = 0) -> Agreement:
-    """Cohen's kappa with its percentile bootstrap interval over responses, and the confusion table.
-
-    `one` and `other` hold the grades of two judges by response_id; compared are the responses with one of `grades`
-    from both. With fewer than FEWEST kappa is undetermined.
-    """
-    both = pd.concat([one, other], axis=1, join="inner").to_numpy(dtype=object)
-    both = both[np.isin(both, list(grades)).all(axis=1)].astype(str)
-    counts = pd.crosstab(both[:, 0], both[:, 1]).reindex(index=grades, columns=grades, fill_value=0)
-    table = counts.rename_axis(index=one.name, columns=other.name)
-    kappa_of = functools.partial(cohen_kappa_score, labels=list(grades))
-    with warnings.catch_warnings():  # judges, or resamples, with one and the same grade only
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
-        warnings.simplefilter("ignore", sps.DegenerateDataWarning)
-        if len(both) < FEWEST or np.isnan(kappa := float(kappa_of(*both.T))):
-            return Agreement(NO_INTERVAL, table)
-        resampled = sps.bootstrap(
-            tuple(both.T),
-            kappa_of,
-            paired=True,
-            n_resamples=N_RESAMPLES,
-            vectorized=False,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).bootstrap_distribution
-    low, high = np.nanquantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Agreement(Interval(kappa, float(low), float(high)), table)
