@@ -405,6 +405,14 @@ def test_a_damaged_cache_is_said_before_anything_is_asked(make, server, tmp_path
     assert server.asked == []
 
 
+def test_damage_that_is_no_text_is_said_too(make, server, tmp_path):
+    ask_one(make())
+    path = tmp_path / "cache.sqlite"
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE attempts", b"CREATE TABL\xeb attempts"))
+    with pytest.raises(LLMError, match=r"cache\.sqlite cannot be read or written .*move the file away"):
+        ask_one(make())
+
+
 def test_an_answer_that_was_damaged_is_asked_again(make, server, tmp_path):
     make().ask(questions(3), progress=False)
     path = tmp_path / "cache.sqlite"

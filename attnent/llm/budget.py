@@ -13,7 +13,7 @@ from attnent.llm.server import Server
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # of httpx, whichever one openai uses
 
 
-class NotCoveredError(Exception):
+class NotCoveredError(openai.OpenAIError):  # an error that openai does not try again after
     """The budget does not cover another attempt."""
 
 

@@ -105,7 +105,7 @@ class AnswerCache:
                 for table in _TABLES:
                     connection.execute(table)
                 yield connection
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # sqlite quotes the damage itself
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 raise LLMError(f"no space left in {self.path.parent}; free some, then run again") from error
             raise LLMError(
