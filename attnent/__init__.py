@@ -4,29 +4,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 # Attributes load when first used: `import attnent` is light, and files can be analysed without torch.
-_HOMES = {
-    "load_model": "model.loading",
-    "ModelError": "model.loading",
-    "attention_row": "model.rows",
-    "capture": "model.attention",
-    "CaptureError": "model.attention",
-    "generate": "model.generation",
-    "replay": "model.generation",
-    "PromptError": "model.prompts",
-    "record": "model.recorder",
-    "Run": "runs",
-    "out_folder": "runs",
-    "RunError": "runs",
-    "TraceError": "trace",
-    "normalized_entropy": "trace",
-    "effective_keys": "trace",
-    "kl_to_uniform": "trace",
-    "sinkless_entropy": "trace",
-    "sinkless_varentropy": "trace",
-    "lookback_ratio": "trace",
-    "Scrubber": "show.scrubber",
-    "ScrubberError": "show.scrubber",
-}
+_NAMES = {
+    "model.attention": ("capture", "CaptureError"),
+    "model.generation": ("attention_row", "generate", "replay"),
+    "model.loading": ("load_model", "ModelError"),
+    "model.prompts": ("PromptError",),
+    "model.recorder": ("record",),
+    "runs": ("Run", "RunError"),
+    "store.folders": ("out_folder",),
+    "show.scrubber": ("Scrubber", "ScrubberError"),
+    "trace": (
+        "TraceError", "normalized_entropy", "effective_keys", "kl_to_uniform", "sinkless_entropy",
+        "sinkless_varentropy", "lookback_ratio",
+    ),
+}  # fmt: skip
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
 _ROOMS = {name: name for name in ("analysis", "critic", "llm", "tasks")}
 _ROOMS |= {name: f"show.{name}" for name in ("knobs", "plots", "words")}
 
@@ -35,14 +27,14 @@ __all__ = [*_HOMES, *_ROOMS]
 if TYPE_CHECKING:
     from attnent import analysis, critic, llm, tasks
     from attnent.model.attention import CaptureError, capture
-    from attnent.model.generation import generate, replay
+    from attnent.model.generation import attention_row, generate, replay
     from attnent.model.loading import ModelError, load_model
     from attnent.model.prompts import PromptError
     from attnent.model.recorder import record
-    from attnent.model.rows import attention_row
-    from attnent.runs import Run, RunError, out_folder
+    from attnent.runs import Run, RunError
     from attnent.show import knobs, plots, words
     from attnent.show.scrubber import Scrubber, ScrubberError
+    from attnent.store.folders import out_folder
     from attnent.trace import (
         TraceError,
         effective_keys,

@@ -11,34 +11,29 @@ All of it carries checksums: what is damaged is said and left out, and never rea
 Everything here works from files, without torch and without a model.
 """
 
-import hashlib
 import json
-import re
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import xarray as xr
 from filelock import FileLock, Timeout
 
-from attnent.store.files import DiskFullError, checksum, read_sealed, sweep, write_sealed, write_whole
+from attnent.store import RunError
+from attnent.store.examples import SAFE_ID, check_examples, plain_cells, read_examples, write_examples
+from attnent.store.files import DiskFullError, read_sealed, sweep, write_sealed
+from attnent.store.folders import digest
 from attnent.store.labels import append_labels, read_labels
-from attnent.store.tables import ABOUT, MEANS, TOKEN_MEANS, made_from, plain_cells, tables
+from attnent.store.tables import made_from, tables
 from attnent.store.traces import SchemaError, load_measure, load_trace, n_steps_of, save_trace
+from attnent.store.verification import Verification, verify
 from attnent.trace import SCHEMA_VERSION, TraceError, needed_by
 
-_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
-_OWN_COLUMNS = {"response_id", "n_steps", *ABOUT, *MEANS, *TOKEN_MEANS}
 _What = TypeVar("_What")
-
-
-class RunError(RuntimeError):
-    """A Run folder cannot be used as asked; the message says what to do."""
 
 
 class Run:
@@ -53,10 +48,7 @@ class Run:
             )
         try:
             self.manifest: dict[str, Any] = read_sealed(self._manifest_path)
-            content = (self.folder / "examples.jsonl").read_bytes()
-            if checksum(content) != self.manifest["examples_checksum"]:
-                raise ValueError("examples.jsonl is not what was written")
-            self.examples = pd.DataFrame([json.loads(line) for line in content.split(b"\n") if line])
+            self.examples = read_examples(self.folder, self.manifest["examples_checksum"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"the Run folder {self.folder} is damaged ({error}); move it away and record again"
@@ -98,11 +90,8 @@ class Run:
     def _start(cls, folder: Path, identity: dict[str, Any], examples: pd.DataFrame) -> "Run":
         if (folder / "run.json").exists():
             run = cls(folder)
-            differing = sorted(
-                name
-                for name in {*run.manifest["identity"], *identity}
-                if run.manifest["identity"].get(name) != identity.get(name)
-            )
+            before = run.manifest["identity"]
+            differing = sorted(name for name in {*before, *identity} if before.get(name) != identity.get(name))
             if differing:
                 raise RunError(
                     f"{folder} was recorded with other parameters ({', '.join(differing)} differ); "
@@ -114,10 +103,8 @@ class Run:
                 f"{folder} holds traces but no run.json, so that nothing says of what; "
                 "put its run.json back, or give another folder"
             )
-        lines = "".join(json.dumps(row) + "\n" for row in examples.to_dict(orient="records"))
-        write_whole(folder / "examples.jsonl", lines)
-        about = {"schema_version": SCHEMA_VERSION, "identity": identity, "examples_checksum": checksum(lines)}
-        write_sealed(folder / "run.json", about | {"status": "recording"})
+        about = {"schema_version": SCHEMA_VERSION, "identity": identity, "status": "recording"}
+        write_sealed(folder / "run.json", about | {"examples_checksum": write_examples(folder, examples)})
         return cls(folder)
 
     @contextmanager
@@ -266,26 +253,14 @@ class Run:
             self.add_labels("grades", rows)
         return grades
 
-    def verify(self) -> "Verification":
+    def verify(self) -> Verification:
         """Read everything there is and say what is whole, what is damaged and what is missing."""
-        damaged: dict[str, str] = {}
-        for response_id in self.recorded:
-            try:
-                self.trace(response_id)
-            except TraceError as error:
-                damaged[response_id] = str(error)
-        for path in sorted((self.folder / "labels").glob("*.jsonl")):
-            with warnings.catch_warnings(record=True) as said:
-                warnings.simplefilter("always")
-                read_labels(path)
-            damaged |= {f"labels {path.stem}": str(one.message) for one in said}
-        missing = [response_id for response_id in self.examples["id"] if response_id not in set(self.recorded)]
-        return Verification([name for name in self.recorded if name not in damaged], damaged, missing)
+        return verify(self.examples["id"], self.recorded, self.trace, self.folder / "labels")
 
     # ---- inside
 
     def _trace_path(self, response_id: str) -> Path:
-        if not _SAFE_ID.fullmatch(response_id):
+        if not SAFE_ID.fullmatch(response_id):
             raise RunError(f"{response_id!r} cannot name a file; use letters, digits, '-', '_' and '.'")
         return self.folder / "traces" / f"{response_id}.safetensors"
 
@@ -320,60 +295,3 @@ class Run:
         if not found:
             raise RunError(f"{self.folder} holds no responses yet; record some first")
         return found
-
-
-class Verification(NamedTuple):
-    """What `Run.verify` found: ids of whole responses, what is damaged and why, ids that have no trace."""
-
-    whole: list[str]
-    damaged: dict[str, str]
-    missing: list[str]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every response is there and nothing is damaged."""
-        return not self.damaged and not self.missing
-
-
-def check_examples(examples: pd.DataFrame) -> None:
-    """Raise RunError where examples could not be recorded and kept, before anything is generated."""
-    missing = {"id", "prompt"} - set(examples.columns)
-    if missing:
-        raise RunError(f"the examples lack the column {' and '.join(sorted(missing))}")
-    if examples.empty:
-        raise RunError("there are no examples to record; give at least one")
-    if not examples["id"].is_unique:
-        raise RunError("two examples have the same id; make the ids unique, since each names a file")
-    taken = _OWN_COLUMNS & set(examples.columns)
-    if taken:
-        raise RunError(f"the examples have the column {', '.join(sorted(taken))}, which a Run makes itself; rename it")
-    unsafe = [id_ for id_ in examples["id"] if not isinstance(id_, str) or not _SAFE_ID.fullmatch(id_)]
-    if unsafe:
-        raise RunError(f"the id {unsafe[0]!r} cannot name a file; use text of letters, digits, '-', '_' and '.'")
-    try:
-        json.dumps(examples.to_dict(orient="records"))
-        pa.Table.from_pandas(plain_cells(examples), preserve_index=False)
-    except (TypeError, ValueError, pa.ArrowException) as error:
-        raise RunError(
-            f"the examples hold a cell that cannot be kept ({error}); give each column text, numbers or lists alone"
-        ) from error
-
-
-def digest(value: Any) -> str:
-    """Twelve hexadecimal digits that stand for a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def out_folder(out_dir: str | Path) -> Path:
-    """The absolute folder that a notebook's `out_dir` means, wherever the notebook is run.
-
-    A relative one is taken from the working folder, or, where that is the very folder of the notebooks (as in
-    JupyterLab), from the folder above it.
-    """
-    here = Path.cwd()
-    return (here.parent if (here / "00_quickstart.ipynb").is_file() else here) / out_dir
-
-
-def one_segment(name: str) -> str:
-    """A name of a model or task as one part of a path, which cannot lead out of the folder it stands in."""
-    return name.strip("/\\").replace("/", "--").replace("\\", "--").lstrip(".") or "unnamed"

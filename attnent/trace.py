@@ -33,18 +33,9 @@ MEASURES = {
 STEP_NUMBERS = ("token_id", "char_start", "char_end", "logprob", "token_entropy", "token_varentropy")
 CANDIDATES = ("candidate_id", "candidate_probability")
 ATTRIBUTES = (
-    "schema_version",
-    "prompt",
-    "response",
-    "finish_reason",
-    "n_prompt",
-    "model",
-    "revision",
-    "dtype",
-    "seed",
-    "sampling",
-    "versions",
-)
+    "schema_version", "prompt", "response", "finish_reason", "n_prompt", "model", "revision", "dtype", "seed",
+    "sampling", "versions",
+)  # fmt: skip
 _TOKEN_MEASURES = {
     "logprob": ("log-probability", "nat"),
     "token_entropy": ("token entropy", "nat"),
@@ -223,16 +214,6 @@ def measure(trace: xr.Dataset, name: str) -> xr.DataArray:
         return trace[name]
     function, _, _ = DERIVED[name]
     return function(trace)
-
-
-def head_means(trace: xr.Dataset, name: str) -> xr.DataArray:
-    """A measure averaged over heads, (layer, step). Raises TraceError for an unknown name."""
-    return measure(trace, name).mean("head").transpose("layer", "step")
-
-
-def step_means(trace: xr.Dataset, name: str) -> xr.DataArray:
-    """A measure averaged over heads and self-attention layers, (step,). Raises TraceError for an unknown name."""
-    return without_cross(measure(trace, name)).mean(["layer", "head"])
 
 
 def _float64(trace: xr.Dataset, name: str) -> xr.Variable:

@@ -10,11 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from attnent.model.entropy import Moments, masses, merge, moments, stats_of_moments, stats_of_scores
-from attnent.model.entropy import stats_of_weights as of_weights
+from attnent.model.entropy import RowStats, masses, stats_of_moments, weights_and_moments_
 
 score = st.floats(-30, 30, allow_subnormal=False)
 rows = arrays(np.float64, st.tuples(st.sampled_from([2, 3]), st.integers(1, 23)), elements=score).map(torch.from_numpy)
+
+
+def stats_of_scores(scores: torch.Tensor) -> RowStats:
+    """The measures of rows of scores, which stay as they are."""
+    return stats_of_moments(weights_and_moments_(scores.clone())[1])
+
+
+def of_weights(weights: torch.Tensor) -> RowStats:
+    """The measures of rows of weights by the sums of their definitions."""
+    surprisal = -weights.log().nan_to_num(neginf=0.0)
+    entropy = (weights * surprisal).sum(-1)
+    varentropy = (weights * (surprisal - entropy.unsqueeze(-1)) ** 2).sum(-1)
+    return RowStats(entropy, varentropy, -(weights**2).sum(-1).log(), weights.amax(-1))
 
 
 def assert_same(got, want, atol=1e-9) -> None:
@@ -111,65 +123,7 @@ def test_the_measures_agree_with_the_sums_of_their_definitions(scores):
             np.testing.assert_allclose(getattr(stats, name)[at], wanted[name], atol=1e-9, err_msg=name)
 
 
-# ---- blocks of keys
-
-
-def merged(blocks):
-    total, *others = (moments(block) for block in blocks)
-    for other in others:
-        total = merge(total, other)
-    return stats_of_moments(total)
-
-
-@given(rows, st.lists(st.integers(0, 23), max_size=4))
-def test_merged_blocks_equal_the_whole(scores, cuts):
-    cuts = sorted({min(cut, scores.shape[-1]) for cut in cuts} - {0, scores.shape[-1]})
-    assert_same(merged(scores.tensor_split(cuts, dim=-1)), stats_of_scores(scores))
-
-
-@given(rows, st.floats(-800, 800))
-def test_blocks_of_very_different_peaks_merge_to_the_whole(scores, gap):
-    there = scores + gap
-    assert_same(merged([scores, there]), stats_of_scores(torch.cat([scores, there], dim=-1)), atol=1e-8)
-
-
-@pytest.mark.parametrize("position", [0, 1, 2])
-def test_a_block_without_a_visible_key_changes_nothing(position):
-    blocks = [torch.tensor([[0.3, -2.0, 1.1]]), torch.tensor([[0.9, 0.2]])]
-    whole = stats_of_scores(torch.cat(blocks, dim=-1))
-    blocks.insert(position, torch.full((1, 5), -torch.inf))
-    assert_same(merged(blocks), whole, atol=1e-6)
-
-
-def test_two_empty_blocks_merge_to_an_empty_row():
-    empty = torch.full((2, 3), -torch.inf)
-    for name, values in merged([empty, empty])._asdict().items():
-        assert values.isnan().all(), name
-
-
-@given(rows, rows)
-def test_merging_is_symmetric(a, b):
-    a, b = moments(a[:1]), moments(b[:1])
-    one, other = merge(a, b), merge(b, a)
-    for name in Moments._fields:
-        np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-10, err_msg=name)
-
-
 # ---- precision and extremes
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_scores_are_measured_in_float32(dtype):
-    scores = (torch.randn(5, 101, generator=torch.Generator().manual_seed(0)) * 4).to(dtype)
-    stats = stats_of_scores(scores)
-    assert stats.entropy.dtype == torch.float32
-    assert_same(stats, stats_of_scores(scores.double()), atol=2e-5)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_weights_are_measured_in_float32(dtype):
-    weights = torch.tensor([0.5, 0.25, 0.125, 0.125, 0.0], dtype=dtype)  # exact in both
-    assert_same(of_weights(weights), of_weights(weights.double()), atol=1e-6)
 
 
 def test_double_scores_stay_double():
@@ -192,17 +146,6 @@ def test_a_row_that_sees_no_key_is_missing_in_every_measure():
     scores = torch.tensor([[-torch.inf] * 3, [0.0] * 3])
     for name, values in stats_of_scores(scores)._asdict().items():
         assert values.isnan().tolist() == [True, False], name
-
-
-def test_an_all_zero_row_of_weights_is_missing_in_every_measure():
-    for name, values in of_weights(torch.tensor([[0.0] * 3, [1 / 3] * 3]))._asdict().items():
-        assert values.isnan().tolist() == [True, False], name
-
-
-@pytest.mark.parametrize("weights", [[0.5, 0.6], [0.5, 0.4], [1.5, -0.5], [torch.nan, 1.0]])
-def test_numbers_that_are_not_weights_are_refused(weights):
-    with pytest.raises(ValueError, match="sum to 1"):
-        of_weights(torch.tensor([weights]))
 
 
 # ---- masses

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 import attnent as ae
-from attnent.runs import Run, one_segment
+from attnent.runs import Run
 from attnent.store.files import write_sealed
+from attnent.store.folders import one_segment
 from attnent.trace import ATTRIBUTES, CANDIDATES, MEASURES, STEP_NUMBERS, make_trace
 
 N_LAYERS, N_HEADS = 2, 3

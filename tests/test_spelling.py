@@ -124,3 +124,19 @@ def test_four_thousand_tokens_are_spelt_within_a_second(tokenizer):
     start = time.process_time()
     spell(tokenizer, ids)
     assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "ids"),
+    [
+        (BYTES, BYTES.convert_tokens_to_ids(["Ã"]) * 10_000),
+        (FALLBACK, FALLBACK.convert_tokens_to_ids(["<0xC3>"]) * 10_000),
+        (FALLBACK, FALLBACK.convert_tokens_to_ids(["<0xC3>", "<0xA9>"]) * 5_000),
+    ],
+    ids=["halves, byte level", "halves, byte fallback", "whole, byte fallback"],
+)
+def test_ten_thousand_bytes_are_spelt_within_a_second_whether_they_make_characters_or_not(tokenizer, ids):
+    start = time.process_time()
+    spelling = spell(tokenizer, ids)
+    assert time.process_time() - start < 1
+    assert spelling.text == tokenizer.decode(ids)

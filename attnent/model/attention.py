@@ -30,19 +30,10 @@ KEY_NUMBERS_AT_ONCE = 2**19  # on a CPU keys are upcast in blocks of about this 
 
 # Keywords that models pass along and that do not change the weights beyond what the mask already says.
 _HARMLESS = {
-    "position_ids",
-    "position_embeddings",
-    "cache_position",
-    "past_key_values",
-    "use_cache",
-    "sliding_window",
-    "deterministic",
-    "num_items_in_batch",
-    "output_attentions",
-    "output_hidden_states",
-    "output_router_logits",
+    "position_ids", "position_embeddings", "cache_position", "past_key_values", "use_cache", "sliding_window",
+    "deterministic", "num_items_in_batch", "output_attentions", "output_hidden_states", "output_router_logits",
     "return_dict",
-}
+}  # fmt: skip
 
 
 class CaptureError(RuntimeError):

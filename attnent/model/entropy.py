@@ -16,7 +16,7 @@ _FLOOR = {torch.float32: -110.0, torch.float64: -750.0}
 
 
 class Moments(NamedTuple):
-    """What must be kept of a block of keys so that blocks can be merged exactly."""
+    """What a row's measures are made of."""
 
     peak: Float[Tensor, "*row"]  # largest score
     log_z: Float[Tensor, "*row"]  # ln sum exp(score - peak)
@@ -61,67 +61,10 @@ def weights_and_moments_(scores: Float[Tensor, "*row key"]) -> tuple[Float[Tenso
     return weights, Moments(peak, z.log(), mean, variance, log_q)
 
 
-def moments(scores: Float[Tensor, "*row key"]) -> Moments:
-    """The moments of each row, in float32 or better whatever the dtype; `merge` joins those of blocks of keys."""
-    return weights_and_moments_(scores.to(torch.promote_types(scores.dtype, torch.float32), copy=True))[1]
-
-
-def merge(a: Moments, b: Moments) -> Moments:
-    """Moments of the union of two disjoint blocks of keys, exact (Chan, Golub & LeVeque 1983, weighted).
-
-    A block without a visible key changes nothing.
-    """
-    peak = torch.maximum(a.peak, b.peak)
-    log_mass_a, log_mass_b = ((m.log_z + m.peak - peak).nan_to_num(nan=-torch.inf, neginf=-torch.inf) for m in (a, b))
-    log_z = torch.logaddexp(log_mass_a, log_mass_b)
-    share_a, share_b = (log_mass_a - log_z).exp(), (log_mass_b - log_z).exp()
-    mean_a, mean_b = a.mean + (a.peak - peak), b.mean + (b.peak - peak)
-    mean = _times(share_a, mean_a) + _times(share_b, mean_b)
-    variance = (
-        _times(share_a, a.variance)
-        + _times(share_b, b.variance)
-        + _times(share_a * share_b, (mean_a - mean_b).square())
-    )
-    log_q = (_times(share_a.square(), a.log_q.exp()) + _times(share_b.square(), b.log_q.exp())).log()
-    return Moments(peak, log_z, mean, variance, log_q)
-
-
-def _times(share: Float[Tensor, "*row"], value: Float[Tensor, "*row"]) -> Float[Tensor, "*row"]:
-    """share * value, where a share of 0 silences a NaN (an empty block) but a NaN share stays NaN."""
-    return torch.where(share == 0, 0.0, share * value)
-
-
 def stats_of_moments(moments: Moments) -> RowStats:
     """H = ln z - E[d]; V = Var[d] (surprisal is ln z - d, so the variances agree); H2 = -ln q; max = 1 / z."""
     log_z = moments.log_z.masked_fill(moments.peak == -torch.inf, torch.nan)  # no key visible, no largest weight
     return RowStats(log_z - moments.mean, moments.variance, -moments.log_q, (-log_z).exp())
-
-
-def stats_of_scores(scores: Float[Tensor, "*row key"]) -> RowStats:
-    """The measures of each row of masked scores; NaN where no key is visible."""
-    return stats_of_moments(moments(scores))
-
-
-def stats_of_weights(weights: Float[Tensor, "*row key"]) -> RowStats:
-    """The measures of rows that are already weights; an all-zero row sees no key and gives NaN.
-
-    Raises ValueError where a weight is negative or a row sums to neither 1 nor 0 (within 2 %, for half precision).
-    """
-    weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
-    total = weights.sum(dim=-1)
-    if bool((weights < 0).any()) or not bool(((total - 1).abs().lt(0.02) | total.eq(0)).all()):
-        raise ValueError(
-            "attention weights must be >= 0 and sum to 1 in each row; pass scores to stats_of_scores instead"
-        )
-    weights = weights / total.unsqueeze(-1)
-    entropy = torch.special.entr(weights).sum(dim=-1)
-    deviation = torch.where(weights > 0, -weights.log() - entropy.unsqueeze(-1), 0.0)
-    return RowStats(
-        entropy,
-        torch.linalg.vecdot(weights, deviation.square()),
-        -torch.linalg.vecdot(weights, weights).log(),
-        weights.amax(dim=-1),
-    )
 
 
 def masses(

@@ -29,15 +29,16 @@ from transformers import (
 )
 
 from attnent.model.attention import LayerStats, Watch, stats_of_pass, watching
-from attnent.model.spelling import spell
 from attnent.model.entropy import stats_of_moments, weights_and_moments_
 from attnent.model.loading import name_of, revision_of
-from attnent.progress import Progress
 from attnent.model.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt, encode_prompts
+from attnent.model.spelling import spell
+from attnent.progress import Progress
 from attnent.trace import MEASURES, SCHEMA_VERSION, make_trace
 
 N_CANDIDATES = 5
 ROWS_OF_LOGITS_AT_ONCE = 64
+SMALLEST_TEMPERATURE = 1e-3  # scores divided by less would leave the range of half precision
 
 
 class TokenStats(NamedTuple):
@@ -70,21 +71,15 @@ def generate(
     """
     encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
     seeds = item_seeds(seed, prompts)
-    traces: list[xr.Dataset | None] = [None] * len(encoded)
+    traces: dict[int, xr.Dataset] = {}
+    run = functools.partial(generate_batch, model, tokenizer, max_new_tokens=max_new_tokens, temperature=temperature)
     with Progress(len(encoded), "generating", shown=progress) as bar:
         for batch in plan_batches(encoded, batch_size):
-            items = [encoded[index] for index in batch]
-            batch_seeds = [seeds[index] for index in batch]
-            for index, trace in zip(
-                batch,
-                generate_batch(
-                    model, tokenizer, items, batch_seeds, max_new_tokens=max_new_tokens, temperature=temperature
-                ),
-                strict=True,
-            ):
+            items, own_seeds = [encoded[index] for index in batch], [seeds[index] for index in batch]
+            for index, trace in zip(batch, run(items, own_seeds), strict=True):
                 traces[index] = trace
                 bar.advance(1, n_tokens=trace.sizes["step"])
-    return [trace for trace in traces if trace is not None]
+    return [traces[index] for index in range(len(encoded))]
 
 
 def replay(
@@ -143,6 +138,24 @@ def replay(
     )
 
 
+def attention_row(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, layer: int, head: int
+) -> Float[np.ndarray, " key"]:
+    """The weights of the query whose logits choose the first token of a response, by transformers' eager attention.
+
+    `layer` and `head` count from 0. Raises PromptError for an empty prompt.
+    """
+    ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=model.device)
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        with torch.inference_mode():
+            weights = model(ids, attention_mask=torch.ones_like(ids), output_attentions=True).attentions
+    finally:
+        model.set_attn_implementation(before)
+    return weights[layer][0, head, -1].double().cpu().numpy()
+
+
 def plan_batches(encoded: Sequence[EncodedPrompt], batch_size: int) -> list[list[int]]:
     """Indices of the prompts in batches of like length; the same prompts always give the same plan."""
     if batch_size < 1:
@@ -168,8 +181,7 @@ def item_seeds(seed: int | Sequence[int], prompts: Sequence[Prompt]) -> list[int
 
 def derive_seed(*parts: Any) -> int:
     """A 63-bit seed that depends on all parts and on nothing else."""
-    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest()[:8], "big") >> 1
 
 
 def generate_batch(
@@ -184,8 +196,10 @@ def generate_batch(
     """Traces of one batch, or of its halves where it does not fit the device's memory."""
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}, but must be at least 1")
-    if not 0 <= temperature < math.inf:
-        raise ValueError(f"temperature is {temperature}, but must be 0 (greedy) or a positive number")
+    if temperature != 0 and not SMALLEST_TEMPERATURE <= temperature < math.inf:
+        raise ValueError(
+            f"temperature is {temperature}, but must be 0 (greedy) or a number from {SMALLEST_TEMPERATURE} on"
+        )
     try:
         return list(_run_batch(model, tokenizer, items, seeds, max_new_tokens, temperature))
     except torch.OutOfMemoryError as error:
@@ -195,14 +209,9 @@ def generate_batch(
                 "the model in a smaller dtype or with device_map='auto' over more devices"
             ) from error
     torch.cuda.empty_cache()
+    again = functools.partial(generate_batch, model, tokenizer, max_new_tokens=max_new_tokens, temperature=temperature)
     half = len(items) // 2
-    return [
-        trace
-        for part in (slice(None, half), slice(half, None))
-        for trace in generate_batch(
-            model, tokenizer, items[part], seeds[part], max_new_tokens=max_new_tokens, temperature=temperature
-        )
-    ]
+    return again(items[:half], seeds[:half]) + again(items[half:], seeds[half:])
 
 
 def _run_batch(
@@ -237,8 +246,8 @@ def _run_batch(
     layers = stats_of_pass(model, joined)
     tokens = chooser.stats()
     written = outputs.sequences[:, input_ids.shape[1] :].tolist()
-    sampling = {"method": "greedy" if temperature == 0 else "multinomial", "temperature": temperature}
-    sampling |= {"max_new_tokens": max_new_tokens}
+    method = "greedy" if temperature == 0 else "multinomial"
+    sampling = {"method": method, "temperature": temperature, "max_new_tokens": max_new_tokens}
     for row, (item, seed) in enumerate(zip(items, seeds, strict=True)):
         token_ids = _until_end(written[row], eos_ids)
         kept = slice(len(token_ids))
@@ -367,11 +376,7 @@ def _assemble(
             "token_id": np.asarray(token_ids, np.int32),
             "char_start": np.asarray(spelling.char_start, np.int32),
             "char_end": np.asarray(spelling.char_end, np.int32),
-            "logprob": _float32(tokens.logprob),
-            "token_entropy": _float32(tokens.token_entropy),
-            "token_varentropy": _float32(tokens.token_varentropy),
-            "candidate_id": tokens.candidate_id.cpu().numpy().astype(np.int32),
-            "candidate_probability": _float32(tokens.candidate_probability),
+            **{name: _numpy(values) for name, values in tokens._asdict().items()},
         },
         attrs={
             "schema_version": SCHEMA_VERSION,
@@ -404,5 +409,6 @@ def _stack_layers(layers: list[Float[Tensor, "_ step"]]) -> np.ndarray:
     return torch.stack(filled).numpy()
 
 
-def _float32(values: Tensor) -> np.ndarray:
-    return values.float().cpu().numpy()
+def _numpy(values: Tensor) -> np.ndarray:
+    """float32 numbers or int32 ids, on the CPU."""
+    return values.to(torch.float32 if values.is_floating_point() else torch.int32).cpu().numpy()

@@ -20,7 +20,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from attnent.progress import is_headless
-from attnent.tiny import MODEL_DIR
+from attnent.tiny import MODEL_DIR, verify_checksums
 
 BUNDLED = "tiny"
 
@@ -43,12 +43,15 @@ def load_model(
     """
     source = str(MODEL_DIR) if name == BUNDLED else name
     dtype = _dtype(torch.float32 if name == BUNDLED and dtype == "auto" else dtype)
+    own = {"revision": revision, "trust_remote_code": False}  # nothing is run from a folder or the Hub
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision)
+        if name == BUNDLED:
+            verify_checksums()
+        config = AutoConfig.from_pretrained(source, **own)
         loader = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
-        tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision, padding_side="left")
+        tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left", **own)
         with _quiet_bars(name == BUNDLED):
-            model = loader.from_pretrained(source, revision=revision, dtype=dtype, device_map=device_map)
+            model = loader.from_pretrained(source, dtype=dtype, device_map=device_map, **own)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_explain(name, revision, error)) from error
     if tokenizer.pad_token is None:
@@ -113,6 +116,8 @@ def _explain(name: str, revision: str | None, error: Exception) -> str:
             f"the model {name!r} is gated: accept its licence on its Hub page, "
             "then set HF_TOKEN to a token of yours or run `hf auth login`"
         )
+    if name == BUNDLED:
+        return f"the bundled model is damaged ({_first_line(error)})"
     if name and Path(name).is_dir():
         return f"the folder {name!r} does not hold a model that transformers can load ({_first_line(error)})"
     if any(isinstance(cause, HfHubHTTPError) for cause in causes) or "not a valid model identifier" in str(error):

@@ -87,9 +87,12 @@ def context_length(model: PreTrainedModel) -> int | None:
 def _messages(prompt: Prompt, name: str) -> list[dict[str, str]]:
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     if not isinstance(messages, Sequence) or not all(
-        isinstance(message, dict) and {"role", "content"} <= set(message) for message in messages
+        isinstance(message, dict) and all(isinstance(message.get(part), str) for part in ("role", "content"))
+        for message in messages
     ):
-        raise PromptError(f'{name} must be a string or a list of {{"role", "content"}} messages')
-    if not messages or not str(messages[-1]["content"]).strip():
+        raise PromptError(f'{name} must be a string or a list of {{"role", "content"}} messages, both text')
+    if not messages or not messages[-1]["content"].strip():
         raise PromptError(f"{name} is empty; remove it or give it some text")
+    if any("\ud800" <= char <= "\udfff" for message in messages for char in message["content"]):
+        raise PromptError(f"{name} holds half of a character (a lone surrogate), which is no text; remove it")
     return list(messages)

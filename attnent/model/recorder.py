@@ -1,6 +1,7 @@
 """Prompts to a Run folder: record what is missing, and go on where an earlier recording was stopped."""
 
 import datetime
+import functools
 import subprocess
 import time
 from importlib.metadata import version
@@ -11,9 +12,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attnent.model.generation import derive_seed, generate_batch, plan_batches
 from attnent.model.loading import name_of, revision_of
-from attnent.progress import Progress
 from attnent.model.prompts import encode_prompts, template_digest
-from attnent.runs import Run, check_examples, digest, one_segment
+from attnent.progress import Progress
+from attnent.runs import Run
+from attnent.store.examples import check_examples
+from attnent.store.folders import digest, one_segment
 
 
 def record(
@@ -72,18 +75,14 @@ def record(
             "git_commit": git_commit(),
         }
         run.update_manifest(status="recording", **made_with, started=run.manifest.get("started", _now()))
+        generated = functools.partial(
+            generate_batch, model, tokenizer, max_new_tokens=max_new_tokens, temperature=temperature
+        )
         start, n_new, n_tokens = time.monotonic(), 0, 0
         with Progress(len(ids), f"recording {task}", shown=progress, done=len(done)) as bar:
             for batch in missing_batches:
-                traces = generate_batch(
-                    model,
-                    tokenizer,
-                    [encoded[index] for index in batch],
-                    [derive_seed(seed, ids[index]) for index in batch],
-                    max_new_tokens=max_new_tokens,
-                    temperature=temperature,
-                )
-                for index, trace in zip(batch, traces, strict=True):
+                items, seeds = [encoded[index] for index in batch], [derive_seed(seed, ids[index]) for index in batch]
+                for index, trace in zip(batch, generated(items, seeds), strict=True):
                     if ids[index] not in done:
                         run.save(ids[index], trace)
                         n_new, n_tokens = n_new + 1, n_tokens + trace.sizes["step"]

@@ -17,7 +17,8 @@ import xarray as xr
 from plotly.subplots import make_subplots
 
 from attnent.analysis.heads import stands_out
-from attnent.trace import head_means, step_means, title_and_unit
+from attnent.trace import measure as values_of
+from attnent.trace import title_and_unit, without_cross
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -366,7 +367,7 @@ def response(trace: xr.Dataset, measures: Sequence[str] = ("entropy", "varentrop
     for row, measure in enumerate(measures, start=1):
         figure.add_scatter(
             x=steps,
-            y=step_means(trace, measure).to_numpy(),
+            y=without_cross(values_of(trace, measure)).mean(["layer", "head"]).to_numpy(),
             customdata=tokens,
             mode="lines+markers",
             marker={"size": 5},
@@ -377,7 +378,7 @@ def response(trace: xr.Dataset, measures: Sequence[str] = ("entropy", "varentrop
             col=1,
         )
         figure.update_yaxes(title_text=axis_title(measure).removeprefix("attention "), row=row, col=1)
-    by_layer = head_means(trace, "entropy")
+    by_layer = trace.entropy.mean("head").transpose("layer", "step")
     figure.add_heatmap(
         x=steps,
         y=by_layer["layer"].to_numpy(),

@@ -1,6 +1,5 @@
 """The tables of a Run, made from its traces: kept as parquet, and grown by what is new."""
 
-import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
@@ -99,8 +98,3 @@ def _save(folder: Path, joined: list[pd.DataFrame], made_from: State) -> None:
         write_sealed(folder / "tables.json", {"made_from": made_from, "checksums": checksums})
     except OSError as error:
         warnings.warn(f"the tables of {folder} cannot be kept ({error})", stacklevel=4)
-
-
-def plain_cells(examples: pd.DataFrame) -> pd.DataFrame:
-    """The examples as a table of plain cells: what is nested becomes JSON text."""
-    return examples.map(lambda cell: json.dumps(cell) if isinstance(cell, list | dict) else cell)
