@@ -7,10 +7,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from attnent.critic import MISTAKES, CriticError, check_arithmetic, plant_error, split_steps
+from attnent.critic import CriticError, check_arithmetic
+from attnent.critic.planting import MISTAKES, plant_error
 from attnent.tasks.gsm8k import EXEMPLARS
 from attnent.tiny import world
 
@@ -208,6 +209,7 @@ def test_a_true_equation_is_never_flagged(left, operator, right, style):
 @given(st.integers(2, 999), st.sampled_from("+-*"), st.integers(2, 999), styles, st.integers(-9, 9).filter(bool))
 def test_a_whole_number_that_is_off_is_flagged_whole(left, operator, right, style, off):
     result = OPERATORS[operator](Fraction(left), Fraction(right)) + off
+    assume(result != -right)  # `2 eggs - 2 = -2` may have a dash
     [found] = check_arithmetic(style.format(left, operator, right, shown(result)))
     assert found.right - found.left == off
 
@@ -293,8 +295,6 @@ def test_a_planted_error_is_one_change_at_the_place_it_names(solution, mistake, 
     changed = planted.solution[planted.start : planted.stop]
     assert changed != planted.right
     assert planted.solution[: planted.start] + planted.right + planted.solution[planted.stop :] == solution
-    first, last = split_steps(planted.solution)[planted.step]
-    assert first <= planted.start < planted.stop <= last
 
 
 def test_a_solution_without_equations_can_hold_no_planted_error():

@@ -1,13 +1,16 @@
-"""Steps of a solution, and quotes of it among the tokens of a Trace."""
+"""Quotes of a solution among the tokens of a Trace."""
 
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from spelt import spelt_trace, written
 
-from attnent.critic import CriticError, align, split_steps, token_span
+from attnent.critic import CriticError, align
+from attnent.critic.quotes import token_span
+from attnent.trace import split_lines
 
 SOLUTION = "She has 5 * 3 = 15 apples.\n\nShe “eats” 4 — so 15 - 4 = 12 are left.\n#### 12"
 TRACE = spelt_trace(SOLUTION)
@@ -15,55 +18,25 @@ texts = st.text(
     st.one_of(st.sampled_from("ab 1\n.*“é🙂שלום한"), st.characters(exclude_categories=["Cs"])), min_size=1, max_size=40
 )
 
-# -------------------------------------------------------------------------------------------------------------- steps
-
-
-@pytest.mark.parametrize(
-    ("solution", "steps"),
-    [
-        ("", []),
-        (" \n\t\n", []),
-        ("one\n\n  two  \nthree\n", ["one", "two", "three"]),
-        ("She has 5. He has 7.5 apples. So 12.5.", ["She has 5.", "He has 7.5 apples.", "So 12.5."]),
-        ("Mr. Lee pays approx. 5 dollars. Mrs. Lee pays 3.", ["Mr. Lee pays approx. 5 dollars.", "Mrs. Lee pays 3."]),
-        ("1. Add them. 2. Done! #### 5", ["1. Add them.", "2. Done!", "#### 5"]),
-        ("Is it so? yes", ["Is it so? yes"]),
-        ("#### 18", ["#### 18"]),
-    ],
-)
-def test_steps_are_lines_and_of_a_single_line_sentences(solution, steps):
-    assert [solution[start:stop] for start, stop in split_steps(solution)] == steps
-
-
-@given(texts)
-def test_steps_are_in_order_and_hold_all_that_is_not_white_space(solution):
-    steps = split_steps(solution)
-    ends = [0, *(end for span in steps for end in span), len(solution)]
-    assert ends == sorted(ends)
-    outside = "".join(solution[stop:start] for stop, start in zip(ends[::2], ends[1::2], strict=True))
-    assert not outside.strip()
-    assert all(solution[start:stop].strip() == solution[start:stop] != "" for start, stop in steps)
-
-
 # -------------------------------------------------------------------------------------------------------------- quotes
 
 
 @pytest.mark.parametrize(
-    ("quote", "step", "text", "how"),
+    ("quote", "line", "text", "how"),
     [
         ("15 - 4 = 12", 1, "15 - 4 = 12", "exact"),
-        ("15 - 4 = 12", 0, "15 - 4 = 12", "exact"),  # the quote stands once, in another step
-        ("15 - 4 = 12", 99, "15 - 4 = 12", "exact"),  # there is no such step, but the quote tells the place
-        ("15", 1, "15", "exact"),  # it stands in two steps: the one in this step counts
+        ("15 - 4 = 12", 0, "15 - 4 = 12", "exact"),  # the quote stands once, in another line
+        ("15 - 4 = 12", 99, "15 - 4 = 12", "exact"),  # there is no such line, but the quote tells the place
+        ("15", 1, "15", "exact"),  # it stands in two lines: the one in this line counts
         ('**she "eats" 4 - so** 15-4 = 12', 1, "She “eats” 4 — so 15 - 4 = 12", "normalised"),
         ("so 15 - 5 = 12 are left", 1, "so 15 - 4 = 12 are left", "fuzzy"),
-        ("the number of pears doubles", 1, "She “eats” 4 — so 15 - 4 = 12 are left.", "step"),
-        ("", 2, "#### 12", "step"),
-        (" ** ", 2, "#### 12", "step"),
+        ("the number of pears doubles", 1, "She “eats” 4 — so 15 - 4 = 12 are left.", "line"),
+        ("", 2, "#### 12", "line"),
+        (" ** ", 2, "#### 12", "line"),
     ],
 )
-def test_a_quote_is_found_exactly_then_normalised_then_by_likeness_else_it_is_the_step(quote, step, text, how):
-    span = align(quote, TRACE, step)
+def test_a_quote_is_found_exactly_then_normalised_then_by_likeness_else_it_is_the_line(quote, line, text, how):
+    span = align(quote, TRACE, line)
     assert (written(TRACE, span.start, span.stop), span.how) == (text, how)
 
 
@@ -82,10 +55,10 @@ def test_any_part_of_a_response_aligns_to_just_the_tokens_that_write_it(response
 
 
 @given(texts, texts, st.integers(0, 3))
-def test_every_span_lies_in_the_response_whatever_the_quote(response, quote, step):
+def test_every_span_lies_in_the_response_whatever_the_quote(response, quote, line):
     trace = spelt_trace(response)
-    assume(step < len(split_steps(trace.attrs["response"])))
-    span = align(quote, trace, step)
+    assume(line < len(split_lines(trace.attrs["response"])))
+    span = align(quote, trace, line)
     assert 0 <= span.start < span.stop < trace.sizes["step"]  # the last token, which ends the text, is never in it
 
 
@@ -104,21 +77,21 @@ def test_all_the_tokens_of_one_character_are_in_the_span():
 
 
 @pytest.mark.parametrize(
-    ("quote", "response", "step", "message"),
+    ("quote", "response", "line", "message"),
     [
         ("a quote", "", 0, "the solution is empty"),
         ("a quote", " \n ", 0, "the solution is empty"),
-        ("pears", SOLUTION, 3, "no step 3 .* give a step from 0 to 2"),
-        ("pears", SOLUTION, -1, "no step -1 "),
-        ("15", SOLUTION, 7, "no step 7 .*'15' does not tell the place"),
-        ("", "one line", 1, "no step 1 .* give a step from 0 to 0"),
+        ("pears", SOLUTION, 3, "no line 3 .* give a line from 0 to 2"),
+        ("pears", SOLUTION, -1, "no line -1 "),
+        ("15", SOLUTION, 7, "no line 7 .*'15' does not tell the place"),
+        ("", "one line", 1, "no line 1 .* give a line from 0 to 0"),
     ],
 )
-def test_what_tells_no_place_is_refused(quote, response, step, message):
+def test_what_tells_no_place_is_refused(quote, response, line, message):
     with pytest.raises(CriticError, match=message):
-        align(quote, spelt_trace(response), step)
+        align(quote, spelt_trace(response), line)
 
 
 def test_an_empty_span_has_no_tokens():
-    with pytest.raises(CriticError, match="no token writes the characters 3 to 3"):
-        token_span(spelt_trace(""), 3, 3)
+    with pytest.raises(CriticError, match="no token writes the characters 4 to 4"):
+        token_span(np.array([0, 4]), np.array([4, 8]), 4, 4)

@@ -1,6 +1,7 @@
 """A Trace keeps what it was given, and what is derived from it is exact."""
 
 import json
+import time
 
 import numpy as np
 import oracle
@@ -22,6 +23,7 @@ from attnent.trace import (
     normalized_entropy,
     sinkless_entropy,
     sinkless_varentropy,
+    split_lines,
     title_and_unit,
     without_cross,
 )
@@ -339,3 +341,41 @@ def test_the_file_holds_no_pickle(tmp_path):
     whole = path.read_bytes()
     header = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])
     assert set(header) == {*MEASURES, "layer", "n_keys", *filled()["steps"], "__metadata__"}
+
+
+# ---- lines
+
+
+@pytest.mark.parametrize(
+    ("response", "lines"),
+    [
+        ("", []),
+        (" \n\t\n", []),
+        ("one\n\n  two  \nthree\n", ["one", "two", "three"]),
+        ("She has 5. He has 7.5 apples. So 12.5.", ["She has 5.", "He has 7.5 apples.", "So 12.5."]),
+        ("Mr. Lee pays approx. 5 dollars. Mrs. Lee pays 3.", ["Mr. Lee pays approx. 5 dollars.", "Mrs. Lee pays 3."]),
+        ("1. Add them. 2. Done! #### 5", ["1. Add them.", "2. Done!", "#### 5"]),
+        ("Is it so? yes", ["Is it so? yes"]),
+        ("#### 18", ["#### 18"]),
+    ],
+)
+def test_lines_are_those_of_the_text_and_of_a_single_one_its_sentences(response, lines):
+    assert [response[start:stop] for start, stop in split_lines(response)] == lines
+
+
+@given(st.text("Mr. 1\n\t?A#é") | st.text())
+def test_lines_are_in_order_and_hold_all_that_is_not_white_space(response):
+    lines = split_lines(response)
+    ends = [0, *(end for span in lines for end in span), len(response)]
+    assert ends == sorted(ends)
+    outside = "".join(response[stop:start] for stop, start in zip(ends[::2], ends[1::2], strict=True))
+    assert not outside.strip()
+    assert all(response[start:stop].strip() == response[start:stop] != "" for start, stop in lines)
+
+
+@pytest.mark.parametrize("piece", ["Mr. ", "A. ", "#### ", "12. ", "\n \t"])
+def test_a_hundred_thousand_characters_are_split_within_a_second(piece):
+    for text in (piece * (100_000 // len(piece)), ". " + " " * 100_000 + "a", "1" * 50_000 + ". " + piece * 12_500):
+        start = time.perf_counter()
+        split_lines(text)
+        assert time.perf_counter() - start < 1

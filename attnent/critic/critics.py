@@ -1,16 +1,22 @@
-"""Critics: each is given solved problems and says of each where the first error is.
+"""The critics: each is given solved problems and says of each where the first error is.
 
-A critic is any function from Cases to Findings, in order. Here are the arithmetic checker and a language model.
+"exact"         in the bundled world, where the gold chain of each problem tells the first wrong step
+"arithmetic"    the first false equation (`attnent.critic.equations`)
+an LLM          a language model, asked
 """
 
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
-from attnent.critic.equations.checking import check_arithmetic
-from attnent.critic.quotes import CriticError, How, find_quote, split_steps
+from attnent.critic.equations import check_arithmetic
+from attnent.critic.quotes import CriticError, How, find_quote
 from attnent.llm import LLM, Answer, Request
+from attnent.tiny.chance import WorldError
+from attnent.tiny.checking import first_error
+from attnent.tiny.reading import read_problem
+from attnent.trace import split_lines
 
 Kind = Literal[
     "arithmetic", "misread", "wrong operation", "missing step", "units", "copying", "format only", "none found"
@@ -24,7 +30,7 @@ false, or does not follow from the problem, or skips something that is needed. L
 on do not count. A different but valid way to the right answer is no error.
 
 Give
-- step: the number of that line;
+- line: the number of that line;
 - quote: the wrong part of that line, copied character by character from it. Quote a clause or a whole equation, never \
 a bare number; leave out the number in brackets;
 - kind: arithmetic (a calculation with a wrong result), misread (the problem says something else), wrong operation \
@@ -33,14 +39,14 @@ or converted wrongly), copying (a number taken over wrongly from the problem or 
 reasoning is right and only the form of the answer is not as asked), none found (there is no error);
 - explanation: one or two sentences: what is wrong and what would be right.
 
-For "none found" and "format only" give the last line as step and an empty quote."""
+For "none found" and "format only" give the last line as line and an empty quote."""
 
 
 class Verdict(BaseModel):
-    """What a language model is asked to say of a solution."""
+    """What a language model is asked to say of a solution; most protocols call the line a step."""
 
     explanation: str = Field(description="what is wrong, and what would be right, in one or two sentences")
-    step: int = Field(description="number of the first wrong line")
+    line: int = Field(description="number of the first wrong line", validation_alias=AliasChoices("line", "step"))
     quote: str = Field(description="the wrong clause of that line, verbatim")
     kind: Kind
 
@@ -57,58 +63,87 @@ class Finding(NamedTuple):
     """What a critic says of one solution.
 
     `outcome` is "found", "none found", "format only", or why there is no answer. Where found, the error is in the
-    characters [start, stop) of step `step`; `claimed_step` is the step that the critic named, which may be another.
+    characters [start, stop) of line `line`; `claimed_line` is the line that the critic named, which may be another.
     """
 
     outcome: str
-    step: int | None = None
+    line: int | None = None
     start: int | None = None
     stop: int | None = None
     how: How | None = None
     kind: str | None = None
     explanation: str | None = None
-    claimed_step: int | None = None
+    claimed_line: int | None = None
 
 
-Critic = Callable[[Sequence[Case]], list[Finding]]
+def examine(critic: str | LLM, cases: Sequence[Case], *, repeat: int = 0) -> list[Finding]:
+    """What a critic says of each solution, in order; `repeat` asks a language model again.
 
-
-def arithmetic_critic(cases: Sequence[Case]) -> list[Finding]:
-    """The first false equation of each solution."""
-    return [_first_false(case.solution) for case in cases]
-
-
-def _first_false(solution: str) -> Finding:
-    found = check_arithmetic(solution)
-    if not found:
-        return Finding("none found")
-    first = found[0]
-    explanation = f"the left side is {first.left}, the right side {first.right}"
-    step = step_at(solution, first.start)
-    return Finding("found", step, first.start, first.stop, "exact", "arithmetic", explanation, step)
-
-
-def llm_critic(llm: LLM, *, repeat: int = 0, progress: bool = True) -> Critic:
-    """A language model as critic; an answer that it gave before is not paid for again.
-
-    What the model refuses, garbles or leaves unfinished is an outcome of its own; so is a place that does not exist
-    ("malformed"). Asking raises LLMError where nothing can be asked at all.
+    Raises CriticError for an unknown critic or a problem that it cannot know, LLMError where nothing can be asked.
     """
-
-    def critic(cases: Sequence[Case]) -> list[Finding]:
-        asked = [place for place, case in enumerate(cases) if split_steps(case.solution)]
-        answers = llm.ask([verdict_request(cases[place], repeat=repeat) for place in asked], progress=progress)
-        findings = [Finding("none found", explanation="the solution is empty")] * len(cases)
-        for place, answer in zip(asked, answers, strict=True):
-            findings[place] = _read(answer, cases[place].solution)
-        return findings
-
-    return critic
+    if isinstance(critic, LLM):
+        return _asked(critic, cases, repeat)
+    if critic not in OFFLINE:
+        raise CriticError(
+            f"there is no critic {critic!r}; give {' or '.join(map(repr, OFFLINE))}, or an attnent.llm.LLM"
+        )
+    return [OFFLINE[critic](case) for case in cases]
 
 
-def verdict_request(case: Case, *, repeat: int = 0) -> Request:
-    """The question to a language model: the problem, the right solution where known, and the numbered lines."""
-    spans = split_steps(case.solution)
+def _first_wrong(case: Case) -> Finding:
+    """The first wrong step by the gold chain; `kind` as in `attnent.tiny.checking.first_error`.
+
+    A missing step is marked at the equation that stands in its place, or at the answer line (the last line if there is
+    none) where there are no more equations.
+    """
+    try:
+        problem = read_problem(case.problem, case.gold)
+    except WorldError as error:
+        raise CriticError(
+            f"the exact critic knows only the bundled world, but {error}; use the arithmetic checker or an LLM"
+        ) from error
+    if not case.solution.strip():
+        return Finding("none found", explanation="the solution is empty")
+    wrong = first_error(problem, case.solution)
+    if wrong is None:
+        return Finding("none found")
+    return _found(case.solution, wrong.start, wrong.stop, wrong.kind, f"{wrong.expected} should stand here")
+
+
+def _first_false(case: Case) -> Finding:
+    for first in check_arithmetic(case.solution):
+        explanation = f"the left side is {first.left}, the right side {first.right}"
+        return _found(case.solution, first.start, first.stop, "arithmetic", explanation)
+    return Finding("none found")
+
+
+OFFLINE: dict[str, Callable[[Case], Finding]] = {"exact": _first_wrong, "arithmetic": _first_false}
+
+
+def _found(solution: str, start: int, stop: int, kind: str, explanation: str) -> Finding:
+    line = _line_at(solution, start)
+    return Finding("found", line, start, stop, "exact", kind, explanation, line)
+
+
+def _line_at(solution: str, start: int) -> int:
+    return next(index for index, (_, stop) in enumerate(split_lines(solution)) if start < stop)
+
+
+# ---- a language model
+
+
+def _asked(llm: LLM, cases: Sequence[Case], repeat: int) -> list[Finding]:
+    """What the model says; no answer is an outcome of its own, and a place that does not exist is "malformed"."""
+    asked = [place for place, case in enumerate(cases) if split_lines(case.solution)]
+    answers = llm.ask([_request(cases[place], repeat) for place in asked])
+    findings = [Finding("none found", explanation="the solution is empty")] * len(cases)
+    for place, answer in zip(asked, answers, strict=True):
+        findings[place] = _read(answer, cases[place].solution)
+    return findings
+
+
+def _request(case: Case, repeat: int) -> Request:
+    spans = split_lines(case.solution)
     lines = "\n".join(f"[{number}] {case.solution[start:stop]}" for number, (start, stop) in enumerate(spans))
     gold = f"Right solution:\n{case.gold}\n\n" if case.gold else ""
     messages = [
@@ -122,16 +157,11 @@ def _read(answer: Answer, solution: str) -> Finding:
     verdict = answer.value
     if not isinstance(verdict, Verdict):
         return Finding(answer.outcome, explanation=answer.text or None)
-    said = Finding(verdict.kind, kind=verdict.kind, explanation=verdict.explanation, claimed_step=verdict.step)
+    said = Finding(verdict.kind, kind=verdict.kind, explanation=verdict.explanation, claimed_line=verdict.line)
     if verdict.kind in ("none found", "format only"):
         return said
     try:
-        start, stop, how = find_quote(verdict.quote, solution, verdict.step)
+        start, stop, how = find_quote(verdict.quote, solution, verdict.line)
     except CriticError as error:
         return said._replace(outcome="malformed", explanation=f"{error}: {verdict.explanation}")
-    return said._replace(outcome="found", step=step_at(solution, start), start=start, stop=stop, how=how)
-
-
-def step_at(solution: str, start: int) -> int:
-    """The step, as `split_steps` counts, that holds the character at `start`."""
-    return next(index for index, (_, stop) in enumerate(split_steps(solution)) if start < stop)
+    return said._replace(outcome="found", line=_line_at(solution, start), start=start, stop=stop, how=how)

@@ -7,7 +7,7 @@ import re
 from random import Random
 from typing import NamedTuple
 
-from attnent.critic.quotes import CriticError, split_steps
+from attnent.critic.quotes import CriticError
 
 MISTAKES = ("slip", "wrong operand", "wrong operator")
 
@@ -24,13 +24,11 @@ _OTHER = {"+": "-", "-": "+", "–": "+", "−": "+", "*": "/", "x": "/", "×": 
 
 
 class Planted(NamedTuple):
-    """A solution with one planted error, in the characters [start, stop) of its step `step`; `right` stood there."""
+    """A solution with one planted error, in the characters [start, stop); `right` stood there."""
 
     solution: str
-    mistake: str
     start: int
     stop: int
-    step: int
     right: str
 
 
@@ -56,8 +54,7 @@ def plant_error(solution: str, mistake: str, seed: int) -> Planted:
     start, stop = place.span(part)
     wrong = _OTHER[place[part]] if part == "operator" else _other_number(place[part], rng)
     planted = solution[:start] + wrong + solution[stop:]
-    step = next(index for index, (_, last) in enumerate(split_steps(planted)) if start < last)
-    return Planted(planted, mistake, start, start + len(wrong), step, place[part])
+    return Planted(planted, start, start + len(wrong), place[part])
 
 
 def _can_be_false(match: re.Match[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The steps of a solution, and where a quote of it stands among the tokens of a Trace."""
+"""Where a quote of a solution stands in it, and among the tokens of a Trace."""
 
 import re
 import unicodedata
@@ -6,16 +6,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Int
 from rapidfuzz import fuzz
 
-How = Literal["exact", "normalised", "fuzzy", "step"]
+from attnent.trace import split_lines
+
+How = Literal["exact", "normalised", "fuzzy", "line"]
 
 SIMILAR = 80  # of 100: from here on a fuzzy match counts (rapidfuzz partial ratio)
 
-_LINE = re.compile(r"\S(?:[^\n]*\S)?")
-_SENTENCE_GAP = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|\s+(?=####)")
-_ABBREVIATION = r"Mr|Mrs|Ms|Dr|St|Jr|Sr|Rs|vs|approx|lbs?|oz|ft|hrs?|e\.g|i\.e|a\.m|p\.m"
-_NO_END = re.compile(rf"\b(?:{_ABBREVIATION})\.$|^\d+\.$", re.IGNORECASE)
 _CHARACTER = re.compile(r".[\u0300-\u036f\u1100-\u11ff\ufe00-\ufe0f]*", re.DOTALL)
 _LEFT_OUT = re.compile(r"\s+|\*\*+|__+|~~+|`+")
 _SAME = str.maketrans("‘’‚‛“”„‟«»‐‑‒–—−×÷", '\'\'\'\'""""""------*/')
@@ -26,69 +25,53 @@ class CriticError(ValueError):
 
 
 class Span(NamedTuple):
-    """Token steps [start, stop) of a Trace, and how the quote was found there."""
+    """Steps [start, stop) of a Trace, and how the quote was found there."""
 
     start: int
     stop: int
     how: How
 
 
-def split_steps(solution: str) -> list[tuple[int, int]]:
-    """Character spans [start, stop) of the steps: the lines that are not blank; of a single line its sentences.
-
-    Spans leave out surrounding white space. An empty solution has no steps.
-    """
-    lines = [match.span() for match in _LINE.finditer(solution)]
-    return lines if len(lines) != 1 else _sentences(solution, *lines[0])
-
-
-def _sentences(text: str, start: int, stop: int) -> list[tuple[int, int]]:
-    spans = []
-    for gap in _SENTENCE_GAP.finditer(text, start, stop):
-        if not _NO_END.search(text[start : gap.start()]):
-            spans.append((start, gap.start()))
-            start = gap.end()
-    return [*spans, (start, stop)]
-
-
-def find_quote(quote: str, solution: str, step: int) -> tuple[int, int, How]:
-    """The characters [start, stop) of `quote`, which was taken from step `step` of the solution, and how it was found.
+def find_quote(quote: str, solution: str, line: int) -> tuple[int, int, How]:
+    """The characters [start, stop) of `quote`, which was taken from line `line` of the solution, and how it was found.
 
     Tried in order: the quote as it is; the quote without regard to case, white space, markdown, and the forms of
-    quotation marks, dashes and characters (NFKC); the most similar part of the step (rapidfuzz partial ratio of
-    at least 80); the whole step. The first two look in the step, and where the quote is not there, in the whole
-    solution, where it counts if it occurs once. `how` tells which it was: "exact", "normalised", "fuzzy", "step".
+    quotation marks, dashes and characters (NFKC); the most similar part of the line (rapidfuzz partial ratio of
+    at least 80); the whole line. The first two look in the line, and where the quote is not there, in the whole
+    solution, where it counts if it occurs once. `how` tells which it was: "exact", "normalised", "fuzzy", "line".
 
-    Raises CriticError where the solution has no such step (as `split_steps` counts), unless the quote tells the place.
+    Raises CriticError where the solution has no such line (as `split_lines` counts), unless the quote tells the place.
     """
-    steps = split_steps(solution)
-    if not steps:
-        raise CriticError("the solution is empty, so that no step of it can be marked; leave it out")
-    inside = steps[step] if 0 <= step < len(steps) else None
+    lines = split_lines(solution)
+    if not lines:
+        raise CriticError("the solution is empty, so that no line of it can be marked; leave it out")
+    inside = lines[line] if 0 <= line < len(lines) else None
     found = _find(quote.strip(), solution, inside)
     if found is None:
         if inside is None:
             raise CriticError(
-                f"there is no step {step} and the quote {quote[:80]!r} does not tell the place; "
-                f"give a step from 0 to {len(steps) - 1}, as split_steps counts them"
+                f"there is no line {line} and the quote {quote[:80]!r} does not tell the place; "
+                f"give a line from 0 to {len(lines) - 1}, as split_lines counts them"
             )
-        found = inside, "step"
+        found = inside, "line"
     (start, stop), how = found
     return start, stop, how
 
 
-def align(quote: str, trace: xr.Dataset, step: int) -> Span:
-    """The token steps of a quote from step `step` of the response, found as by `find_quote`. Raises CriticError."""
-    start, stop, how = find_quote(quote, trace.attrs["response"], step)
-    return Span(*token_span(trace, start, stop), how)
+def align(quote: str, trace: xr.Dataset, line: int) -> Span:
+    """The steps of a quote from line `line` of the response, found as by `find_quote`. Raises CriticError."""
+    start, stop, how = find_quote(quote, trace.attrs["response"], line)
+    return Span(*token_span(trace["char_start"].values, trace["char_end"].values, start, stop), how)
 
 
-def token_span(trace: xr.Dataset, start: int, stop: int) -> tuple[int, int]:
-    """The token steps [first, last + 1) that write the characters [start, stop) of the response.
+def token_span(
+    char_start: Int[np.ndarray, " step"], char_end: Int[np.ndarray, " step"], start: int, stop: int
+) -> tuple[int, int]:
+    """The steps [first, last + 1) whose tokens write the characters [start, stop) of the response.
 
     Raises CriticError where there is no token, as for an empty span.
     """
-    touching = np.flatnonzero((trace["char_start"].values < stop) & (trace["char_end"].values > start))
+    touching = np.flatnonzero((char_start < stop) & (char_end > start))
     if touching.size == 0:
         raise CriticError(f"no token writes the characters {start} to {stop} of the response; give a span inside it")
     return int(touching[0]), int(touching[-1]) + 1
