@@ -2,6 +2,7 @@
 
 from attnent.analysis import locating, wrong_line
 from attnent.analysis.comparison import auroc, compare, compare_adjusted, compare_paired
+from attnent.analysis.grades import accuracy, agreement, outcome_shares
 from attnent.analysis.heads import head_levels, head_map, paired_head_map, stands_out
 from attnent.analysis.intervals import FEWEST, Interval, StatsError, wilson
 from attnent.analysis.verdicts import BASELINES, COMPARED, PRIMARY, Comparison, Verdict, controlled
@@ -16,6 +17,8 @@ __all__ = [
     "Interval",
     "StatsError",
     "Verdict",
+    "accuracy",
+    "agreement",
     "auroc",
     "compare",
     "compare_adjusted",
@@ -28,6 +31,7 @@ __all__ = [
     "in_window",
     "locating",
     "matched_window",
+    "outcome_shares",
     "paired_head_map",
     "response_means",
     "stands_out",
