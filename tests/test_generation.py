@@ -14,7 +14,16 @@ from scipy import stats as scipy_stats
 from transformers import GenerationConfig
 
 from attnent.model.attention import Watch
-from attnent.model.generation import _Chooser, _stack_layers, derive_seed, generate, item_seeds, plan_batches, replay
+from attnent.model.generation import (
+    _Chooser,
+    _stack_layers,
+    attention_row,
+    derive_seed,
+    generate,
+    item_seeds,
+    plan_batches,
+    replay,
+)
 from attnent.model.prompts import EncodedPrompt, PromptError, encode_prompt, template_digest
 
 PROMPTS = ["another thing in", "é", "an in the", "thin antenna within the tin", "Z", "in the", "tan"]
@@ -356,6 +365,20 @@ def test_the_template_digest_tells_templates_apart(chatty, tokenizer):
     assert template_digest(tokenizer) == ""
 
 
+def test_an_attention_row_is_what_the_recorded_measures_are_of(model, tokenizer):
+    [trace] = run(model, tokenizer, ["in the an"], max_new_tokens=1)
+    for layer in range(N_LAYERS):
+        for head in range(N_HEADS):
+            p = attention_row(model, tokenizer, "in the an", layer=layer, head=head)
+            surprisal = -np.log(p)
+            one = trace.isel(layer=layer, head=head, step=0)
+            entropy = (p * surprisal).sum()
+            np.testing.assert_allclose(p.sum(), 1.0, rtol=1e-6)
+            np.testing.assert_allclose(one.entropy, entropy, atol=1e-5)
+            np.testing.assert_allclose(one.varentropy, (p * (surprisal - entropy) ** 2).sum(), atol=1e-5)
+    assert model.config._attn_implementation == "sdpa"
+
+
 # ---- bad input, one sentence each
 
 
@@ -367,6 +390,9 @@ def test_the_template_digest_tells_templates_apart(chatty, tokenizer):
         (["in", ""], {}, PromptError, "prompt 1 is empty"),
         (["in", "  \n"], {}, PromptError, "prompt 1 is empty"),
         ([[]], {}, PromptError, "prompt 0 is empty"),
+        ([[{"role": "user", "content": None}]], {}, PromptError, "prompt 0 must be a string or a list of"),
+        (["in \ud83d"], {}, PromptError, "prompt 0 holds half of a character"),
+        (["in"], {"temperature": 1e-300}, ValueError, r"must be 0 \(greedy\) or a number from 0.001 on"),
         ([[{"role": "user", "content": "hi"}]], {}, PromptError, "no chat template"),
         ([[{"role": "user"}]], {}, PromptError, "messages"),
         ([["hi"]], {}, PromptError, "messages"),

@@ -1,6 +1,7 @@
 """Loading models, and each way it can fail in one sentence."""
 
 import http.server
+import json
 import os
 import subprocess
 import sys
@@ -184,3 +185,23 @@ def test_a_hub_that_cannot_be_reached_is_not_called_a_missing_model(tmp_path):
     (said,) = said_of(["owner/model"], "http://127.0.0.1:9", tmp_path)
     assert "there is no model" not in said
     assert "'owner/model'" in said
+
+
+def test_code_that_comes_with_a_model_is_never_run(tmp_path, monkeypatch):
+    ran = tmp_path / "ran"
+    config = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "own.py").write_text(f"open({str(ran)!r}, 'w')\nclass Own: pass\n")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ModelError, match="does not hold a model that transformers can load"):
+        load_model(str(tmp_path))
+    assert not ran.exists()
+
+
+def test_a_damaged_bundled_model_is_not_loaded(monkeypatch):
+    def changed():
+        raise ValueError("model.safetensors has another sha256")
+
+    monkeypatch.setattr("attnent.model.loading.verify_checksums", changed)
+    with pytest.raises(ModelError, match="the bundled model is damaged"):
+        load_model("tiny")

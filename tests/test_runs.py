@@ -419,3 +419,13 @@ def test_no_temporary_file_is_left_behind(run):
     assert run.responses is not None
     assert not list(run.folder.rglob("*.tmp"))
     assert json.loads((run.folder / "run.json").read_text())["status"] == "complete"
+
+
+def test_examples_that_are_no_table_are_refused(tmp_path):
+    code = (  # in a process of its own, where types are not checked
+        "import sys; from attnent.runs import Run\n"
+        "try: Run.start(sys.argv[1], identity={}, examples=[{'id': 'a', 'prompt': 'p'}])\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code, tmp_path / "run"], capture_output=True, text=True, check=True)
+    assert said.stdout == "RunError the examples are a list; give a table (pandas) with id and prompt\n"

@@ -18,12 +18,13 @@ def append_labels(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     Raises ValueError or TypeError, with nothing written, where JSON cannot keep one; DiskFullError.
     """
     lines = "".join(_line(row) for row in rows).encode()
-    path.parent.mkdir(exist_ok=True)
-    with saying_where_full(path.parent), FileLock(path.with_suffix(".lock"), timeout=60), path.open("ab") as file:
-        torn = file.tell() > 0 and path.read_bytes()[-1:] != b"\n"
-        file.write(b"\n" * torn + lines)
-        file.flush()
-        os.fsync(file.fileno())
+    with saying_where_full(path.parent):
+        path.parent.mkdir(exist_ok=True)
+        with FileLock(path.with_suffix(".lock"), timeout=60), path.open("ab") as file:
+            torn = file.tell() > 0 and path.read_bytes()[-1:] != b"\n"
+            file.write(b"\n" * torn + lines)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def read_labels(path: Path) -> list[dict[str, Any]]:
