@@ -12,10 +12,12 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
+from attnent.runs import Run
 from attnent.tasks import TaskError, choose, from_hub, local_file, need_columns, shares, text_ids
 from attnent.tasks.rules.numbers import find_numbers, plain, words_to_digits
 
 OUTCOMES = ("correct", "incorrect", "truncated")
+JUDGE = "answer read"
 Outcome = Literal["correct", "incorrect", "truncated"]
 How = Literal["final answer", "####", "boxed", "the answer is", "answer:", "A:", "last", "none"]
 
@@ -326,6 +328,11 @@ def grade(response: str, gold: str, *, finish_reason: str = "eos") -> Outcome:
     if finish_reason == "length":
         return "truncated"
     return "correct" if read_answer(response).value == wanted else "incorrect"
+
+
+def grade_run(run: Run) -> pd.Series:
+    """The grade of every response of a Run, by response_id; kept in it as grades of the judge JUDGE."""
+    return run.grade(lambda row: grade(row.response, row.gold, finish_reason=row.finish_reason), judge=JUDGE)
 
 
 _STRICT = {
