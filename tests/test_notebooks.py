@@ -7,8 +7,9 @@ import nbformat
 import pytest
 from fake_openai import KEY, completion
 
+from attnent.study.notebook import run_notebook
+from attnent.study.parameters import parameters_of
 from attnent.study.report import question_of, title_of
-from attnent.study.notebook import parameters_of, run_notebook
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 by_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -65,8 +66,8 @@ def test_a_notebook_runs_headless_on_small_parameters(path, tmp_path):
     small = {"n": 12, "max_new_tokens": 24, "out_dir": str(tmp_path / "runs")}
     parameters = {name: value for name, value in small.items() if name in parameters_of(path)}
     outcome = run_notebook(path, parameters, tmp_path / "out")
-    assert outcome["status"] == "complete", outcome["error"]
-    assert outcome["answer"]
+    assert outcome.status == "complete", outcome.error
+    assert outcome.answer
 
 
 def grade_or_mark(body: dict) -> dict:
@@ -87,7 +88,7 @@ def test_a_notebook_runs_with_a_language_model_as_judge(number, of_llm, server, 
     [path] = [path for path in NOTEBOOKS if path.name.startswith(number)]
     small = {"n": 40, "max_new_tokens": 64, "out_dir": str(tmp_path / "runs"), "base_url": server.base_url}
     outcome = run_notebook(path, small | of_llm, tmp_path / "out")
-    assert outcome["status"] == "complete", outcome["error"]
+    assert outcome.status == "complete", outcome.error
     assert server.asked
     for file in (file for file in tmp_path.rglob("*") if file.is_file()):
         assert KEY.encode() not in file.read_bytes(), file

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import nbformat
 import pytest
 
-from attnent.study.report import ANSWER, FIGURE, Answer, answer_of, write_report
-from attnent.analysis.comparison import NO_INTERVAL, Interval
+from attnent.show.words import Answer
+from attnent.study.report import FIGURE, answer_of, write_report
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 HOSTILE = (
@@ -136,18 +136,6 @@ def test_a_page_without_figures_does_not_carry_plotly(tmp_path):
     assert (tmp_path / "n.html").stat().st_size < 50_000
 
 
-def test_an_answer_tells_its_facts_beside_its_text():
-    bundle = Answer("a < b", n=7, accuracy=0.5, effect=Interval(0.6, 0.5, 0.7), effect_name="e")._repr_mimebundle_()
-    assert "a &lt; b" in bundle["text/html"]
-    assert json.loads(json.dumps(bundle[ANSWER])) == {
-        "answer": "a < b", "n": 7, "accuracy": 0.5, "effect": [0.6, 0.5, 0.7], "effect_name": "e"
-    }  # fmt: skip
-
-
-def test_an_effect_that_could_not_be_determined_is_none():
-    assert Answer("a", n=7, effect=NO_INTERVAL)._repr_mimebundle_()[ANSWER]["effect"] is None
-
-
 def test_a_notebook_that_did_not_come_to_its_answer_has_none():
     cell = nbformat.v4.new_code_cell("x", metadata={"tags": ["answer"]})
-    assert answer_of(nbformat.v4.new_notebook(cells=[cell]))["answer"] == ""
+    assert answer_of(nbformat.v4.new_notebook(cells=[cell])) == {}

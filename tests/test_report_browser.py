@@ -11,8 +11,9 @@ from browser import chromium, jupyter_home, jupyterlab, open_notebook, run_all_c
 from test_knobs import record
 from test_report import hostile_notebook
 
-from attnent.study.report import write_index, write_report
+from attnent.study.index import write_index
 from attnent.study.notebook import run_notebook
+from attnent.study.report import write_report
 
 pytestmark = [
     pytest.mark.browser,
@@ -41,7 +42,7 @@ def study(tmp_path_factory) -> Path:
     """A study of notebook 00 on a few tokens, with its index."""
     out_dir = tmp_path_factory.mktemp("study")
     outcome = run_notebook(QUICKSTART, {"max_new_tokens": 12}, out_dir / "study" / "tiny" / QUICKSTART.stem)
-    assert outcome["status"] == "complete", outcome["error"]
+    assert outcome.status == "complete", outcome.error
     write_index(out_dir)
     return out_dir
 

@@ -1,16 +1,22 @@
-"""Notebooks run headless: parameters, failures, reports that ask the network for nothing, the index."""
+"""Notebooks run headless: failures, folders, reports that ask the network for nothing, the command."""
 
 import json
 import re
+import threading
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
+from filelock import FileLock
 from nbformat.sign import NotebookNotary
 
-from attnent.study.command import find_notebooks, main
-from attnent.study.report import ANSWER, write_index
-from attnent.study.notebook import SweepError, parameters_of, run_notebook, study_folder
+from attnent.show.words import ANSWER
+from attnent.store.folders import out_folder
+from attnent.study import StudyError
+from attnent.study.command import default_folder, find_notebooks, main, shipped_folder
+from attnent.study.index import Outcome
+from attnent.study.notebook import run_notebook, study_folder
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 CELLS = [
@@ -49,12 +55,12 @@ pytestmark = [
 
 def test_an_executed_notebook_gives_its_answer_a_signed_copy_and_a_report(notebook, tmp_path):
     outcome = run_notebook(notebook, {"x": 21}, tmp_path / "out")
-    assert outcome["status"] == "complete"
-    assert outcome["answer"] == "Two x is <42>."
-    assert (outcome["n"], outcome["accuracy"], outcome["effect"]) == (21, 0.25, [0.6, 0.4, 0.8])
-    assert outcome["changed"] == {"x": 21}
-    assert outcome["question"].startswith("Is two")
-    assert json.loads((tmp_path / "out" / "outcome.json").read_text()) == outcome
+    assert outcome.status == "complete"
+    assert outcome.answer == "Two x is <42>."
+    assert (outcome.n, outcome.accuracy, outcome.effect) == (21, 0.25, (0.6, 0.4, 0.8))
+    assert outcome.changed == {"x": 21}
+    assert outcome.question.startswith("Is two")
+    assert Outcome.model_validate_json((tmp_path / "out" / "outcome.json").read_bytes()) == outcome
     assert NotebookNotary().check_signature(nbformat.read(tmp_path / "out" / "notebook.ipynb", as_version=4))
 
 
@@ -70,21 +76,21 @@ def test_a_report_holds_the_figure_once_with_plotly_and_asks_the_network_for_not
 
 
 def test_an_unknown_parameter_is_an_error_that_names_those_there_are(notebook, tmp_path):
-    with pytest.raises(SweepError, match=r"no parameter y; it has model, x"):
+    with pytest.raises(StudyError, match=r"07_test.ipynb has no parameter y; there are model, x"):
         run_notebook(notebook, {"y": 1}, tmp_path / "out")
 
 
-def test_a_parameter_whose_type_is_a_union_is_a_parameter_too(notebook, tmp_path):
-    node = nbformat.read(notebook, as_version=4)
-    node.cells[1].source += "\nrevision: str | None = None  # a commit"
-    nbformat.write(node, notebook)
-    assert parameters_of(notebook) == {"x": 1, "model": "none", "revision": None}
+@pytest.mark.parametrize("given", [{"x": "three"}, {"x": None}, {"model": "http://user:secret@localhost"}])
+def test_a_value_that_does_not_fit_is_refused_before_anything_is_written(notebook, tmp_path, given):
+    with pytest.raises(StudyError):
+        run_notebook(notebook, given, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_notebook_that_fails_is_kept_and_said_to_have_failed(notebook, tmp_path):
     outcome = run_notebook(notebook, {"x": 100}, tmp_path / "out")
-    assert outcome["status"] == "failed"
-    assert "x is too large" in outcome["error"]
+    assert outcome.status == "failed"
+    assert "x is too large" in outcome.error
     assert (tmp_path / "out" / "notebook.ipynb").is_file()
 
 
@@ -118,41 +124,10 @@ def test_parameters_that_are_the_defaults_have_the_plain_folder(notebook, tmp_pa
     assert {folder.parent for folder in others} == {plain}
 
 
-def test_parameters_that_are_not_literals_are_refused(notebook, tmp_path):
-    node = nbformat.read(notebook, as_version=4)
-    node.cells[1].source = "x: int = 1 + len('a')  # a number"
-    nbformat.write(node, notebook)
-    with pytest.raises(SweepError, match="must be literals"):
-        study_folder(tmp_path, "m", notebook, {"x": 2})
-
-
-def test_an_outcome_of_before_does_not_keep_the_index_from_being_written(tmp_path):
-    old = {"title": "t", "question": "q", "answer": "a", "parameters": {}, "status": "complete", "error": ""}
-    (tmp_path / "study" / "a model #1").mkdir(parents=True)
-    (tmp_path / "study" / "a model #1" / "outcome.json").write_text(json.dumps(old | {"seconds": 1.0}))
-    index = write_index(tmp_path).read_text()
-    assert "<p>a</p>" in index
-    assert 'href="study/a%20model%20%231/report.html"' in index
-
-
 def test_the_study_command_ends_with_an_error_where_a_notebook_failed_and_lists_it(notebook, tmp_path):
     arguments = ["study", "--notebooks-dir", str(notebook.parent), "--out-dir", str(tmp_path / "runs"), "-p", "x=100"]
     assert main(arguments) == 1
     assert "failed: AssertionError: x is too large" in (tmp_path / "runs" / "index.html").read_text()
-
-
-@pytest.mark.parametrize(
-    ("extra", "complaint"),
-    [
-        (["-p", "z=1"], "none of the notebooks has a parameter z"),
-        (["-p", "x"], "NAME=VALUE"),
-        (["09"], "there is no notebook 09; there are 07"),
-    ],
-)
-def test_a_wrong_argument_is_one_sentence_on_standard_error(notebook, tmp_path, capsys, extra, complaint):
-    arguments = ["study", *extra, "--notebooks-dir", str(notebook.parent), "--out-dir", str(tmp_path / "runs")]
-    assert main(arguments) == 2
-    assert complaint in capsys.readouterr().err
 
 
 def test_a_kernel_that_dies_is_a_failure_and_not_the_result_of_before(notebook, tmp_path):
@@ -161,16 +136,169 @@ def test_a_kernel_that_dies_is_a_failure_and_not_the_result_of_before(notebook, 
     node.cells[-1].source = "import os; os._exit(3)"
     nbformat.write(node, notebook)
     outcome = run_notebook(notebook, {"x": 3}, tmp_path / "out")
-    assert outcome["status"] == "failed"
+    assert outcome.status == "failed"
     assert json.loads((tmp_path / "out" / "outcome.json").read_text())["status"] == "failed"
 
 
 def test_an_unwritable_folder_is_refused_with_advice(notebook, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(SweepError, match="choose another --out-dir"):
+    with pytest.raises(StudyError, match="choose another --out-dir"):
         run_notebook(notebook, {}, tmp_path / "file" / "out")
 
 
+@pytest.mark.parametrize("model", ["..", "../../up", "/", "/models/llama", "a/../../b", ".", "", "\\..\\c"])
+def test_no_model_name_leads_out_of_the_folder_of_studies(notebook, tmp_path, model):
+    folder = study_folder(tmp_path, model, notebook, {})
+    assert folder.resolve().parent.parent == tmp_path / "study"
+
+
+def edit(notebook, place, source):
+    node = nbformat.read(notebook, as_version=4)
+    node.cells[place].source = source
+    nbformat.write(node, notebook)
+
+
+def test_an_answer_that_cannot_be_listed_is_a_failure(notebook, tmp_path):
+    edit(notebook, 2, f"display({{{ANSWER!r}: {{'answer': 'a', 'n': -1}}, 'text/plain': 'a'}}, raw=True)")
+    outcome = run_notebook(notebook, {}, tmp_path / "out")
+    assert outcome.status == "failed"
+    assert outcome.error == "its answer cannot be listed (n: Input should be greater than or equal to 0)"
+
+
+def test_a_study_waits_for_another_one_that_writes_the_same_folder(notebook, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    holds = threading.Event()
+
+    def another_study():
+        with FileLock(tmp_path / "out" / ".lock"):
+            holds.set()
+            time.sleep(0.5)
+
+    threading.Thread(target=another_study).start()
+    holds.wait()
+    assert run_notebook(notebook, {}, tmp_path / "out").status == "complete"
+    assert capsys.readouterr().out.count("another study is writing") == 1
+
+
+# ---- the command
+
+
+def study(notebook, tmp_path, *extra):
+    return main(["study", "--notebooks-dir", str(notebook.parent), "--out-dir", str(tmp_path / "runs"), *extra])
+
+
+def test_a_notebook_is_chosen_by_its_number_with_or_without_the_zero(notebook):
+    assert find_notebooks(notebook.parent, ["7"]) == find_notebooks(notebook.parent, ["07"]) == [notebook]
+
+
+@pytest.mark.parametrize(
+    ("extra", "complaint"),
+    [
+        (["-p", "z=1"], "these notebooks have no parameter z; there are model, x"),
+        (["-p", "mode=1"], "did you mean model?"),
+        (["-p", "x"], "NAME=VALUE"),
+        (["-p", "=1"], "NAME=VALUE"),
+        (["-p", "x=1", "-p", "x=1"], "x is given twice; give it once"),
+        (["-p", "x=1", "-p", "x", "2"], "x is given twice; give it once"),
+        (["-p", "x=abc"], 'x must be a whole number, not "abc"'),
+        (["-p", "x=1.5"], "x must be a whole number, not 1.5"),
+        (["-p", "x", "null"], "x must be a whole number, not null"),
+        (["--model", "a", "-p", "model=b"], "--model and -p model differ; give one of them"),
+        (["-p", "out_dir=elsewhere"], "--out-dir and -p out_dir differ; give one of them"),
+        (["--model", ""], "model is empty"),
+        (["-p", "model=http://user:password@host"], "files would keep"),
+        (["-p", "model=\udcff"], "give text in UTF-8"),
+        (["09"], "there is no notebook 09; there are 07"),
+        (["7.5"], "there is no notebook 7.5; there are 07"),
+        (["0"], "'0' names no notebook; write 00"),
+        ([""], "'' names no notebook; write 00"),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence_on_standard_error_and_runs_nothing(
+    notebook, tmp_path, capsys, extra, complaint
+):
+    assert study(notebook, tmp_path, *extra) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert said.startswith("attnent: ")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_notebook_that_is_none_is_one_sentence_on_standard_error_and_runs_nothing(notebook, tmp_path, capsys):
+    notebook.with_name("08_broken.ipynb").write_text("{")
+    assert study(notebook, tmp_path) == 2
+    assert "08_broken.ipynb is not a notebook" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_file_in_place_of_the_folder_of_results_is_one_sentence(notebook, tmp_path, capsys):
+    (tmp_path / "runs").write_text("in the way")
+    assert study(notebook, tmp_path) == 2
+    assert f"cannot use {tmp_path / 'runs'} (" in capsys.readouterr().err
+
+
+def test_name_and_value_of_a_parameter_may_be_two_words_and_options_may_say_the_same_twice(notebook, tmp_path):
+    extra = ["7", "-p", "x", "4", "--model", "m", "-p", "model=m"]
+    assert study(notebook, tmp_path, *extra) == 0
+    [path] = (tmp_path / "runs").glob("study/m/07_test/*/outcome.json")
+    assert json.loads(path.read_bytes())["parameters"] == {"x": 4, "model": "m"}
+
+
+def test_what_stands_in_the_way_of_one_notebook_does_not_keep_the_others_from_running(notebook, tmp_path, capsys):
+    notebook.with_name("08_test.ipynb").write_bytes(notebook.read_bytes())
+    (tmp_path / "runs" / "study" / "tiny" / "07_test" / "outcome.json").mkdir(parents=True)
+    assert study(notebook, tmp_path) == 1
+    assert "  failed: cannot write to" in capsys.readouterr().out
+    assert "Two x is &lt;2&gt;." in (tmp_path / "runs" / "index.html").read_text()
+
+
+def test_a_relative_out_dir_is_taken_from_the_folder_above_the_notebooks(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert out_folder("runs") == tmp_path / "runs"
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert out_folder("runs") == tmp_path / "notebooks" / "runs"
+    Path("00_quickstart.ipynb").touch()
+    assert out_folder("runs") == tmp_path / "runs"
+    assert out_folder("/elsewhere") == Path("/elsewhere")
+
+
+# ---- where the notebooks are
+
+
 def test_a_folder_without_notebooks_is_refused(tmp_path):
-    with pytest.raises(SweepError, match="no numbered notebooks"):
-        find_notebooks(Path(tmp_path), [])
+    with pytest.raises(StudyError, match="no numbered notebooks"):
+        find_notebooks(tmp_path)
+
+
+def test_the_notebooks_that_ship_are_run_where_the_working_folder_has_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert default_folder() == shipped_folder()
+    assert len(find_notebooks(shipped_folder())) >= 5
+    Path("notebooks").mkdir()
+    Path("notebooks/01_mine.ipynb").touch()
+    assert default_folder() == Path("notebooks")
+
+
+def test_the_notebooks_of_the_working_folder_are_run_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("00_quickstart.ipynb").touch()
+    assert default_folder() == Path()
+
+
+def test_the_notebooks_are_written_to_a_folder_and_none_that_was_changed_is_lost(tmp_path, capsys):
+    folder = tmp_path / "a" / "mine"
+    assert main(["notebooks", str(folder)]) == 0
+    assert f"open them with: jupyter lab {folder}" in capsys.readouterr().out
+    assert [path.read_bytes() for path in find_notebooks(folder)] == [
+        path.read_bytes() for path in find_notebooks(shipped_folder())
+    ]
+    assert main(["notebooks", str(folder)]) == 0
+    (folder / "00_quickstart.ipynb").unlink()
+    changed = folder / "01_factual_vs_creative.ipynb"
+    changed.write_text("mine")
+    assert main(["notebooks", str(folder)]) == 2
+    assert f"{changed} exists and differs" in capsys.readouterr().err
+    assert changed.read_text() == "mine"
+    assert not (folder / "00_quickstart.ipynb").exists()

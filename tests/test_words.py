@@ -1,9 +1,13 @@
 """What is said of a comparison: its verdict, its intervals, and how many responses it rests on."""
 
+import json
+
 import numpy as np
 from test_analysis import HIGH, LOW, NONE, OPEN, comparison_of
 
+from attnent.analysis.intervals import NO_INTERVAL, Interval
 from attnent.show import words
+from attnent.show.words import ANSWER, Answer
 
 
 def said(*stages, **settings) -> str:
@@ -49,3 +53,15 @@ def test_an_effect_that_could_not_be_determined_is_not_listed():
     nothing = (np.nan,) * 3
     answer = words.answer(comparison_of(nothing, nothing, nothing, p=np.nan), n=0)
     assert answer._repr_mimebundle_()[words.ANSWER]["effect"] is None
+
+
+def test_an_answer_tells_its_facts_beside_its_text():
+    bundle = Answer("a < b", n=7, accuracy=0.5, effect=Interval(0.6, 0.5, 0.7), effect_name="e")._repr_mimebundle_()
+    assert "a &lt; b" in bundle["text/html"]
+    assert json.loads(json.dumps(bundle[ANSWER])) == {
+        "answer": "a < b", "n": 7, "accuracy": 0.5, "effect": [0.6, 0.5, 0.7], "effect_name": "e"
+    }  # fmt: skip
+
+
+def test_an_effect_that_could_not_be_determined_is_none():
+    assert Answer("a", n=7, effect=NO_INTERVAL)._repr_mimebundle_()[ANSWER]["effect"] is None

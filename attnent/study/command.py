@@ -2,34 +2,55 @@
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from attnent.llm.cache import LLMError
-from attnent.study.report import write_index, write_whole
-from attnent.study.notebook import SweepError, parameters_of, run_notebook, study_folder
+from attnent.store.files import DiskFullError, write_whole
+from attnent.store.folders import out_folder
+from attnent.study import StudyError
 from attnent.tasks import TaskError
+
+_NUMBERED = "[0-9][0-9]_*.ipynb"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives back the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    chosen = _parser().parse_args(list(_joined(words)))
+    try:
+        return chosen.run(chosen)
+    except (StudyError, TaskError, DiskFullError) as error:
+        print(f"attnent: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"attnent: cannot use {error.filename} ({error.strerror}); choose another", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("attnent: stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="attnent", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     study = commands.add_parser("study", help="run the numbered notebooks and write their reports and an index")
     study.add_argument("notebooks", nargs="*", metavar="NUMBER", help="numbers such as 01 (default: all)")
-    study.add_argument("--model", default="tiny", help="the bundled model, a local folder or a Hub id (default: tiny)")
-    study.add_argument("--out-dir", type=Path, default=Path("runs"), help="where results go (default: runs)")
+    study.add_argument("--model", help="the bundled model, a local folder or a Hub id (default: tiny)")
+    study.add_argument("--out-dir", metavar="FOLDER", help="where results go (default: runs)")
     study.add_argument(
-        "--notebooks-dir", type=Path, default=Path("notebooks"), help="where the notebooks are (default: notebooks)"
+        "--notebooks-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="where the notebooks are (default: the folder notebooks, else those that ship with attnent)",
     )
     study.add_argument(
         "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a notebook parameter (repeatable)"
     )
     study.set_defaults(run=run_study)
+    notebooks = commands.add_parser("notebooks", help="write the notebooks to a folder, to explore in JupyterLab")
+    notebooks.add_argument("folder", type=Path, metavar="FOLDER")
+    notebooks.set_defaults(run=run_notebooks)
     prompts = commands.add_parser("prompts", help="let a language model write fresh prompts for notebook 01")
     prompts.add_argument("--llm", required=True, metavar="MODEL", help="the model to ask (key: OPENAI_API_KEY)")
     prompts.add_argument("--base-url", help="an OpenAI-compatible server (default: OPENAI_BASE_URL, else OpenAI)")
@@ -40,51 +61,132 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prompts.add_argument("--n", type=int, default=100, help="prompts of each kind (default: 100)")
     prompts.add_argument("--out", type=Path, required=True, metavar="FILE", help="json file to write")
     prompts.set_defaults(run=run_prompts)
-    chosen = parser.parse_args(arguments)
-    try:
-        return chosen.run(chosen)
-    except (SweepError, TaskError, LLMError, OSError) as error:
-        print(f"attnent: {error}", file=sys.stderr)
-        return 2
+    return parser
+
+
+def _joined(words: Sequence[str]) -> Iterator[str]:
+    """The words of a command, `-p NAME VALUE` as `-p NAME=VALUE`."""
+    left = iter(words)
+    for word in left:
+        yield word
+        if word in ("-p", "--parameter") and (name := next(left, "")):
+            value = next(left, None) if name.isidentifier() else None
+            yield name if value is None else f"{name}={value}"
 
 
 def run_study(chosen: argparse.Namespace) -> int:
     """Run the notebooks one after the other; a failed one does not stop the rest. 0 where all completed."""
-    notebooks = find_notebooks(chosen.notebooks_dir, chosen.notebooks)
-    given = dict(_parse_parameter(text) for text in chosen.parameter)
+    from attnent.study.index import write_index  # these take their time to load
+    from attnent.study.notebook import run_notebook, study_folder
+    from attnent.study.parameters import check_names, parameters_of
+
+    notebooks = find_notebooks(chosen.notebooks_dir or default_folder(), chosen.notebooks)
     known = {notebook: parameters_of(notebook) for notebook in notebooks}
-    unknown = sorted(set(given) - set().union(*known.values()))
-    if unknown:
-        raise SweepError(f"none of the notebooks has a parameter {', '.join(unknown)}; open one to see what it takes")
-    out_dir = chosen.out_dir.resolve()
-    everywhere = {"model": chosen.model, "out_dir": str(out_dir)} | given
-    failed = []
+    given = _given(chosen)
+    check_names(set(given) - {"model", "out_dir"}, set().union(*known.values()), "these notebooks have")
+    out_dir = out_folder(given["out_dir"])
+    given["out_dir"] = str(out_dir)
+    values = {
+        notebook: {name: has[name].read(text) for name, text in given.items() if name in has}
+        for notebook, has in known.items()
+    }
+    out_dir.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    print(f"{len(notebooks)} notebooks of {notebooks[0].parent.resolve()} into {out_dir}", flush=True)
     for place, notebook in enumerate(notebooks, start=1):
         print(f"[{place}/{len(notebooks)}] {notebook.stem}", flush=True)
-        parameters = {name: value for name, value in everywhere.items() if name in known[notebook]}
-        folder = study_folder(out_dir, str(everywhere["model"]), notebook, parameters)
-        outcome = run_notebook(notebook, parameters, folder)
-        if outcome["status"] != "complete":
-            failed.append(notebook.stem)
-            print(f"  failed after {outcome['seconds']:.0f} s: {outcome['error']}", flush=True)
-        else:
-            print(f"  {outcome['seconds']:.0f} s. {outcome['answer']}", flush=True)
-        index = write_index(out_dir)
-    print(f"Results: {index}")
+        try:
+            folder = study_folder(out_dir, given["model"], notebook, values[notebook])
+            outcome = run_notebook(notebook, values[notebook], folder)
+            write_index(out_dir)
+        except (StudyError, OSError) as error:
+            failed += 1
+            print(f"  failed: {error}", flush=True)
+            continue
+        failed += outcome.status != "complete"
+        said = outcome.answer if outcome.status == "complete" else f"failed: {outcome.error}"
+        print(f"  {outcome.seconds:.0f} s. {said}", flush=True)
+    print(f"Results: {out_dir / 'index.html'}")
     return 1 if failed else 0
+
+
+def _given(chosen: argparse.Namespace) -> dict[str, str]:
+    """The texts of all parameters given, by name, with the model and out_dir. Raises StudyError."""
+    given: dict[str, str] = {}
+    for text in chosen.parameter:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise StudyError(f"a parameter is given as NAME=VALUE, not {text!r}")
+        if name in given:
+            raise StudyError(f"{name} is given twice; give it once")
+        given[name] = value
+    for name, option in (("model", chosen.model), ("out_dir", chosen.out_dir)):
+        if option is not None and given.setdefault(name, option) != option:
+            raise StudyError(f"--{name.replace('_', '-')} and -p {name} differ; give one of them")
+        if given.setdefault(name, {"model": "tiny", "out_dir": "runs"}[name]) == "":
+            raise StudyError(f"{name} is empty; give one, or leave it out")
+    return given
+
+
+def default_folder() -> Path:
+    """The notebooks of the working folder where it has any, else those that ship."""
+    if any(Path("notebooks").glob(_NUMBERED)):
+        return Path("notebooks")
+    return Path() if Path("00_quickstart.ipynb").is_file() else shipped_folder()
+
+
+def shipped_folder() -> Path:
+    """The notebooks that come with attnent: in the package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    packaged = package / "notebooks"
+    return packaged if packaged.is_dir() else package.parent / "notebooks"
+
+
+def find_notebooks(folder: Path, numbers: Sequence[str] = ()) -> list[Path]:
+    """The numbered notebooks of a folder, all or those chosen by number. Raises StudyError where one is missing."""
+    notebooks = sorted(folder.glob(_NUMBERED))
+    if not notebooks:
+        raise StudyError(f"there are no numbered notebooks in {folder}; give another folder")
+    for number in numbers:
+        if number in ("", "0"):
+            raise StudyError(f"{number!r} names no notebook; write 00 for the first, or no number at all for all")
+    wanted = {f"0{number}" if re.fullmatch("[0-9]", number) else number for number in numbers}
+    missing = sorted(wanted - {path.name[:2] for path in notebooks})
+    if missing:
+        have = ", ".join(path.name[:2] for path in notebooks)
+        raise StudyError(f"there is no notebook {', '.join(missing)}; there are {have}")
+    return [path for path in notebooks if not wanted or path.name[:2] in wanted]
+
+
+def run_notebooks(chosen: argparse.Namespace) -> int:
+    """Write the notebooks to a folder; one that stands there and is another is left alone, and so are the rest."""
+    written = {chosen.folder / path.name: path.read_bytes() for path in find_notebooks(shipped_folder())}
+    changed = [path for path, content in written.items() if path.exists() and path.read_bytes() != content]
+    if changed:
+        raise StudyError(f"{changed[0]} exists and differs; give another folder, or move it away")
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    for path, content in written.items():
+        path.write_bytes(content)
+    print(f"{len(written)} notebooks in {chosen.folder}; open them with: jupyter lab {chosen.folder}")
+    return 0
 
 
 def run_prompts(chosen: argparse.Namespace) -> int:
     """Write a file of fresh prompts; the answers they were chosen from are kept beside it. 0 where it was written."""
-    from attnent.llm import LLM  # openai and scipy take their time to load
+    import numpy as np  # these take their time to load
+
     from attnent.analysis.comparison import auroc
+    from attnent.llm import LLM, LLMError
     from attnent.tasks.fresh_prompts import write_prompts
 
     if chosen.out.exists():
         raise TaskError(f"{chosen.out} exists already; give another --out")
     cache = chosen.out.with_name(f"{chosen.out.name}.llm_cache.sqlite")
     price = {"max_usd": chosen.max_usd, "usd_per_million": chosen.usd_per_million}
-    prompts = write_prompts(LLM(chosen.llm, cache=cache, base_url=chosen.base_url, **price), chosen.n)
+    try:
+        prompts = write_prompts(LLM(chosen.llm, cache=cache, base_url=chosen.base_url, **price), chosen.n)
+    except LLMError as error:
+        raise StudyError(str(error)) from error
     write_whole(chosen.out, json.dumps({"written_by": chosen.llm, **prompts}, indent=2, ensure_ascii=False) + "\n")
     factual, creative = (
         np.array([len(prompt.split()) for prompt in prompts[kind]]) for kind in ("factual", "creative")
@@ -93,30 +195,6 @@ def run_prompts(chosen: argparse.Namespace) -> int:
     print(f"Mean length: {means}; AUROC of length {auroc(creative, factual):.2f} (0.5: no difference)")
     print(f"Results: {chosen.out}; use them with: attnent study 01 -p prompts={chosen.out} -p n={chosen.n}")
     return 0
-
-
-def find_notebooks(folder: Path, numbers: Sequence[str]) -> list[Path]:
-    """The numbered notebooks of a folder, all or those chosen by number. Raises SweepError where one is missing."""
-    notebooks = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    if not notebooks:
-        raise SweepError(
-            f"there are no numbered notebooks in {folder}; run from the project's folder or give --notebooks-dir"
-        )
-    missing = [number for number in numbers if not any(path.name.startswith(number) for path in notebooks)]
-    if missing:
-        have = ", ".join(path.name[:2] for path in notebooks)
-        raise SweepError(f"there is no notebook {', '.join(missing)}; there are {have}")
-    return [path for path in notebooks if not numbers or any(path.name.startswith(number) for number in numbers)]
-
-
-def _parse_parameter(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise SweepError(f"a parameter is given as NAME=VALUE, not {text!r}")
-    try:
-        return name, json.loads(value)  # numbers, true, false, null, lists
-    except ValueError:
-        return name, value
 
 
 if __name__ == "__main__":

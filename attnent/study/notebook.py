@@ -1,9 +1,7 @@
 """Notebooks run headless with other parameters: executed by papermill, signed, and reported as a page."""
 
-import ast
 import contextlib
 import datetime
-import json
 import logging
 import os
 import sys
@@ -15,84 +13,102 @@ from typing import Any
 import nbformat
 import papermill
 from filelock import FileLock, Timeout
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellTimeoutError
 from nbformat.sign import NotebookNotary
 from papermill.exceptions import PapermillExecutionError
+from pydantic import ValidationError
 
 from attnent.progress import HEADLESS
-from attnent.study.report import answer_of, question_of, title_of, write_report, write_whole
-from attnent.runs import digest
-
-_PLACES = ("model", "out_dir")  # parameters that name a folder by themselves
-
-
-class SweepError(RuntimeError):
-    """A notebook cannot be run as asked; the message says what to do."""
+from attnent.store.files import DiskFullError, saying_where_full, write_whole
+from attnent.store.folders import digest, one_segment
+from attnent.study import StudyError
+from attnent.study.index import Outcome, reason_of
+from attnent.study.parameters import changed_parameters, check_names, parameters_of
+from attnent.study.report import answer_of, question_of, title_of, write_report
 
 
-def parameters_of(notebook: Path) -> dict[str, Any]:
-    """What a notebook takes as parameters, by name, with its defaults. Raises SweepError where they are no literals.
+def run_notebook(notebook: Path, parameters: Mapping[str, Any], folder: Path) -> Outcome:
+    """Execute one notebook and keep notebook.ipynb, report.html and outcome.json in `folder`.
 
-    Read from the cell tagged `parameters`; papermill itself overlooks those whose type is a union.
+    The outcome says "complete" only where every cell ran. A failed notebook is kept too, with the error in it. Waits
+    for another process that writes the folder. Raises StudyError, with nothing written, for a parameter that the
+    notebook does not have or whose value does not fit; and where the folder cannot be written.
     """
-    cells = nbformat.read(notebook, as_version=4).cells
-    source = "".join(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    known = parameters_of(notebook)
+    check_names(parameters, known, f"{notebook.name} has")
+    values = {name: known[name].take(value) for name, value in parameters.items()}
+    changed = changed_parameters(known, values)
     try:
-        return {
-            ast.unparse(node.target): ast.literal_eval(node.value)
-            for node in ast.parse(source).body
-            if isinstance(node, ast.AnnAssign) and node.value is not None
-        }
-    except (ValueError, SyntaxError) as error:
-        raise SweepError(f"the parameters of {notebook.name} must be literals ({error})") from error
-
-
-def changed_parameters(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the parameters given that are not the notebook's defaults, other than the model and out_dir."""
-    defaults = parameters_of(notebook)
-    return {name: value for name, value in parameters.items() if name not in _PLACES and value != defaults[name]}
+        with saying_where_full(folder), _held(folder):
+            return _run_into(notebook, values, changed, folder)
+    except DiskFullError as error:
+        raise StudyError(str(error)) from error
+    except OSError as error:
+        reason = f"{error.strerror or error}; choose another --out-dir"
+        raise StudyError(f"cannot write to {error.filename or folder} ({reason})") from error
 
 
 def study_folder(out_dir: Path, model: str, notebook: Path, parameters: Mapping[str, Any]) -> Path:
     """Where a study keeps a notebook: out_dir/study/model/notebook, and within it a folder for other parameters."""
-    folder = out_dir / "study" / model.strip("/").replace("/", "--") / notebook.stem
-    changed = changed_parameters(notebook, parameters)
+    folder = out_dir / "study" / one_segment(model) / notebook.stem
+    changed = changed_parameters(parameters_of(notebook), parameters)
     return folder / digest(changed) if changed else folder
 
 
-def run_notebook(notebook: Path, parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Execute one notebook and keep notebook.ipynb, report.html and outcome.json in `folder`.
-
-    The outcome says "complete" only where every cell ran. A failed notebook is kept too, with the error in it. Raises
-    SweepError for a parameter that the notebook does not have.
-    """
-    unknown = sorted(set(parameters) - set(parameters_of(notebook)))
-    if unknown:
-        known = ", ".join(sorted(parameters_of(notebook)))
-        raise SweepError(f"{notebook.name} has no parameter {', '.join(unknown)}; it has {known}")
+@contextlib.contextmanager
+def _held(folder: Path) -> Generator[None]:
+    """Make the folder and hold it against other processes; one that holds it is waited for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SweepError(f"cannot write to {folder} ({error.strerror}); choose another --out-dir") from error
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            return _run_into(notebook, parameters, folder)
+        lock.acquire(timeout=0)
     except Timeout:
-        raise SweepError(f"another study is writing {folder}; wait for it, or give another --out-dir") from None
+        print(f"  another study is writing {folder}; waiting for it to end", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _run_into(notebook: Path, parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    temporary, kept = folder / "notebook.running.ipynb", folder / "notebook.ipynb"
-    started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
-    error = ""
+def _run_into(notebook: Path, values: dict[str, Any], changed: dict[str, Any], folder: Path) -> Outcome:
+    temporary = folder / "notebook.running.ipynb"
     (folder / "outcome.json").unlink(missing_ok=True)  # what stands there is of an earlier run
+    started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    error = _execute(notebook, values, temporary)
+    node = nbformat.read(temporary, as_version=4)
+    NotebookNotary().sign(node)
+    write_report(temporary, folder / "report.html")
+    about = {
+        "notebook": notebook.name,
+        "title": title_of(node),
+        "question": question_of(node),
+        "parameters": values,
+        "changed": changed,
+        "status": "failed" if error else "complete",
+        "error": error,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - clock, 1),
+    }
+    try:
+        outcome = Outcome.model_validate(answer_of(node) | about)
+    except ValidationError as wrong:
+        said = f"its answer cannot be listed ({reason_of(wrong)})"
+        outcome = Outcome.model_validate(about | {"status": "failed", "error": error or said})
+    temporary.replace(folder / "notebook.ipynb")
+    write_whole(folder / "outcome.json", outcome.model_dump_json(indent=2))
+    return outcome
+
+
+def _execute(notebook: Path, values: dict[str, Any], into: Path) -> str:
+    """Run all cells and keep the executed notebook. Gives back what went wrong; empty where nothing did."""
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters that it overlooks
     try:
         with _environment(HEADLESS, "1"):
             papermill.execute_notebook(
                 str(notebook),
-                str(temporary),
-                parameters=dict(parameters),
+                str(into),
+                parameters=values,
                 kernel_name="python3",
                 cwd=str(Path.cwd()),  # so that relative paths mean what they mean to who gave them
                 progress_bar=sys.stderr.isatty(),
@@ -101,27 +117,10 @@ def _run_into(notebook: Path, parameters: Mapping[str, Any], folder: Path) -> di
                 extra_arguments=["--log-level=ERROR"],  # the kernel warns of its loopback sockets, every time
             )
     except PapermillExecutionError as failure:
-        error = f"{failure.ename}: {failure.evalue}"
-    except (DeadKernelError, CellTimeoutError) as failure:
-        error = f"{failure}; what ran before is kept, start it again to go on"
-    node = nbformat.read(temporary, as_version=4)
-    NotebookNotary().sign(node)
-    write_report(temporary, folder / "report.html")
-    outcome = {
-        "notebook": notebook.name,
-        "title": title_of(node),
-        "question": question_of(node),
-        **answer_of(node),
-        "parameters": dict(parameters),
-        "changed": changed_parameters(notebook, parameters),
-        "status": "failed" if error else "complete",
-        "error": error,
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round(time.monotonic() - clock, 1),
-    }
-    temporary.replace(kept)
-    write_whole(folder / "outcome.json", json.dumps(outcome, indent=2, ensure_ascii=False))
-    return outcome
+        return f"{failure.ename}: {failure.evalue}"
+    except (RuntimeError, CellTimeoutError) as failure:  # the kernel died, or never came to life
+        return f"{failure}; what ran before is kept, start it again to go on"
+    return ""
 
 
 @contextlib.contextmanager

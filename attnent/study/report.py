@@ -1,4 +1,4 @@
-"""Executed notebooks as pages that ask the network for nothing, and an index over them.
+"""Executed notebooks as pages that ask the network for nothing.
 
 nbconvert's own pages fetch scripts from the network, drop plotly figures and run whatever HTML an output holds. Here
 figures are drawn by one inlined copy of plotly.js, all HTML of cells and outputs is cleaned (what may not stand there
@@ -7,14 +7,11 @@ is shown as text), and the page's own policy lets no script run but ours and not
 
 import html
 import json
-import math
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import bleach
 import nbformat
@@ -24,13 +21,12 @@ from plotly.offline import get_plotlyjs
 from pygments.formatters.html import HtmlFormatter
 
 from attnent.show import scrubber
-from attnent.analysis.comparison import Interval
+from attnent.show.words import ANSWER
+from attnent.store.files import write_whole
 
 FIGURE = "application/vnd.plotly.v1+json"
-ANSWER = "application/vnd.attnent.answer+json"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _FIGURE_HERE, _SCRUBBER_HERE = '<div class="figure">', '<div class="attnent-scrubber">'
-_NOTHING_FOUND = {"answer": "", "n": None, "accuracy": None, "effect": None, "effect_name": ""}
 _STYLE = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 _SCRIPT = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
@@ -49,34 +45,6 @@ style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'no
 """
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a notebook found: shown by its cell tagged `answer`, and listed by the study's index.
-
-    The cell displays it before its figure:
-
-        display(report.Answer(text, n=len(responses), accuracy=share, effect=interval, effect_name="AUROC of ..."))
-    """
-
-    text: str  # plain text, without markup
-    n: int  # responses that it rests on
-    accuracy: float | None = None  # share of right responses, where there is one
-    effect: Interval | None = None  # the main effect, on the scale of AUROC: 0.5 is no difference
-    effect_name: str = ""  # what the main effect is: "AUROC of normalized entropy, wrong over right"
-
-    def _repr_mimebundle_(self, **_kwargs: Any) -> dict[str, Any]:
-        known = self.effect is not None and not math.isnan(self.effect.estimate)
-        facts = {
-            "answer": self.text,
-            "n": self.n,
-            "accuracy": self.accuracy,
-            "effect": self.effect if known else None,
-            "effect_name": self.effect_name,
-        }
-        shown = f'<p class="answer"><strong>Answer.</strong> {html.escape(self.text)}</p>'
-        return {"text/plain": f"Answer. {self.text}", "text/html": shown, ANSWER: facts}
-
-
 # ---- what a notebook says
 
 
@@ -92,10 +60,10 @@ def question_of(node: NotebookNode) -> str:
 
 
 def answer_of(node: NotebookNode) -> dict[str, Any]:
-    """What the `Answer` in the cell tagged `answer` tells, its text as answer; empty where there is none."""
+    """The facts of the `Answer` in the cell tagged `answer`; empty where there is none."""
     tagged = (cell for cell in node.cells if "answer" in cell.metadata.get("tags", []))
     found = (output.get("data", {}).get(ANSWER) for cell in tagged for output in cell.get("outputs", []))
-    return _NOTHING_FOUND | next(filter(None, found), {})
+    return next((facts for facts in found if isinstance(facts, dict)), {})
 
 
 def _prose(node: NotebookNode) -> list[str]:
@@ -117,7 +85,7 @@ def write_report(notebook: Path, page: Path) -> None:
     body, _ = exporter.from_notebook_node(node)
     style = HtmlFormatter(style="default").get_style_defs(".highlight")
     head = f'<button class="code-switch">code</button><p class="about">{html.escape(_about(node))}</p>'
-    write_whole(page, _page(title_of(node), head + places.filled(body), style=style))
+    write_whole(page, page_of(title_of(node), head + places.filled(body), style=style))
 
 
 def _about(node: NotebookNode) -> str:
@@ -177,7 +145,8 @@ def _json(value: Any) -> str:
     return json.dumps(value).replace("<", "\\u003c")
 
 
-def _page(title: str, body: str, *, style: str = "") -> str:
+def page_of(title: str, body: str, *, style: str = "") -> str:
+    """A whole page around a body whose HTML is clean: our style, our scripts, and the policy that lets no other run."""
     nonce = secrets.token_urlsafe(16)
     plotly = get_plotlyjs() if _FIGURE_HERE in body else ""
     return _PAGE.format(
@@ -188,69 +157,3 @@ def _page(title: str, body: str, *, style: str = "") -> str:
         scripts=scrubber.page_scripts(nonce=nonce) * (_SCRUBBER_HERE in body)
         + "".join(f'<script nonce="{nonce}">{script}</script>\n' for script in (plotly, _SCRIPT) if script),
     )
-
-
-# ---- the index
-
-
-def write_index(out_dir: Path) -> Path:
-    """index.html over every executed notebook under `out_dir`: what was asked and found, on what, with links."""
-    outcomes = sorted(out_dir.glob("study/**/outcome.json"))
-    rows = "".join(_index_row(_read_outcome(path), path.parent.relative_to(out_dir)) for path in outcomes)
-    names = ("notebook", "model", "n", "accuracy", "main effect, 95 % interval", "time")
-    head = "".join(f"<th><button>{name}</button></th>" for name in names)
-    body = f'<h1>attnent: results</h1><table class="index"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    index = out_dir / "index.html"
-    write_whole(index, _page("attnent: results", body))
-    return index
-
-
-def _read_outcome(path: Path) -> dict[str, Any]:
-    return {"changed": {}} | _NOTHING_FOUND | json.loads(path.read_text(encoding="utf-8"))
-
-
-def _index_row(outcome: dict[str, Any], folder: Path) -> str:
-    report, notebook = (quote((folder / name).as_posix()) for name in ("report.html", "notebook.ipynb"))
-    changed = ", ".join(f"{name} = {value}" for name, value in outcome["changed"].items())
-    failed = f'<p class="failed">{outcome["status"]}: {html.escape(outcome["error"])}</p>' if outcome["error"] else ""
-    about = (
-        f'<a href="{report}">{html.escape(outcome["title"])}</a> <a class="source" href="{notebook}">notebook</a>'
-        f"<p>{html.escape(changed)}</p><p><em>{html.escape(outcome['question'])}</em></p>"
-        f"<p>{html.escape(outcome['answer'])}</p>{failed}"
-    )
-    accuracy = outcome["accuracy"]
-    cells = (
-        ("notebook", outcome["title"], about),
-        ("model", outcome["parameters"].get("model", ""), html.escape(str(outcome["parameters"].get("model", "")))),
-        ("n", outcome["n"], "" if outcome["n"] is None else f"{outcome['n']:,}"),
-        ("accuracy", accuracy, "" if accuracy is None else f"{accuracy:.0%}"),
-        ("main effect", outcome["effect"] and outcome["effect"][0], _effect(outcome)),
-        ("time", outcome["seconds"], f"{outcome['seconds']:.0f} s"),
-    )
-    return "<tr>" + "".join(_index_cell(*cell) for cell in cells) + "</tr>"
-
-
-def _index_cell(name: str, key: Any, content: str) -> str:
-    key = "" if key is None else html.escape(str(key))
-    return f'<td data-name="{name}" data-key="{key}">{content}</td>'
-
-
-def _effect(outcome: dict[str, Any]) -> str:
-    """The main effect in numbers and, on the scale of AUROC from 0 to 1, as a bar with its estimate."""
-    if not outcome["effect"]:
-        return ""
-    estimate, low, high = outcome["effect"]
-    bar = f'<path class="interval" d="M{100 * low:.1f} 6H{100 * high:.1f}"/>'
-    dot = f'<circle cx="{100 * estimate:.1f}" cy="6" r="3"/>'
-    return (
-        f'{Interval(estimate, low, high)}<svg viewBox="0 0 100 12" role="img" aria-label="interval from 0 to 1">'
-        f'<path class="scale" d="M0 6H100"/><path class="half" d="M50 0V12"/>{bar}{dot}</svg>'
-        f"<small>{html.escape(outcome['effect_name'])}</small>"
-    )
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write to a temporary name and rename: the file is whole or absent."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
