@@ -450,7 +450,7 @@ def executed(lab) -> Path:
     """The same notebook, executed and signed without a browser."""
     _, root = lab
     outcome = run_notebook(scrubber_notebook(root), {}, root / "executed")
-    assert outcome["status"] == "complete"
+    assert outcome.status == "complete"
     return root / "executed" / "notebook.ipynb"
 
 
