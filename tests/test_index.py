@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from test_report import HOSTILE, Elements
@@ -121,3 +123,14 @@ def test_an_outcome_of_before_is_listed(tmp_path):
 def test_an_outcome_is_read_as_it_was_written():
     outcome = Outcome.model_validate(OUTCOME | {"effect": [0.5, 0.4, 0.6], "changed": {"x": [1, None, "\N{SNOWMAN}"]}})
     assert Outcome.model_validate_json(outcome.model_dump_json()) == outcome
+
+
+def test_what_a_killed_process_left_beside_the_index_is_swept(tmp_path):
+    write = (
+        f"import os; from attnent.store import files; files.Path.replace = lambda *_: os._exit(9); "
+        f"files.write_whole(files.Path({str(tmp_path)!r}) / 'index.html', 'half')"
+    )
+    subprocess.run([sys.executable, "-c", write], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    write_index(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from attnent.analysis.intervals import Interval
-from attnent.store.files import write_whole
+from attnent.store.files import sweep, write_whole
 from attnent.study.report import page_of
 
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -39,6 +39,7 @@ class Outcome(BaseModel):
 
 def write_index(out_dir: Path) -> Path:
     """index.html over every executed notebook under `out_dir`: what was asked and found, on what, with links."""
+    sweep(out_dir)
     rows = "".join(_row(path, out_dir) for path in sorted(out_dir.glob("study/**/outcome.json")))
     head = "".join(f"<th><button>{name}</button></th>" for name in _COLUMNS)
     body = f'<h1>attnent: results</h1><table class="index"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'

@@ -19,7 +19,7 @@ from papermill.exceptions import PapermillExecutionError
 from pydantic import ValidationError
 
 from attnent.progress import HEADLESS
-from attnent.store.files import DiskFullError, saying_where_full, write_whole
+from attnent.store.files import DiskFullError, saying_where_full, sweep, write_whole
 from attnent.store.folders import digest, one_segment
 from attnent.study import StudyError
 from attnent.study.index import Outcome, reason_of
@@ -66,6 +66,7 @@ def _held(folder: Path) -> Generator[None]:
         print(f"  another study is writing {folder}; waiting for it to end", flush=True)
         lock.acquire()
     try:
+        sweep(folder)
         yield
     finally:
         lock.release()
