@@ -2,16 +2,14 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeGuard
 
 from attnent.critic.equations.expressions import (
     Expression,
     NotArithmeticError,
     Number,
-    Operation,
     Token,
     numbers_in,
     parse,
@@ -25,39 +23,9 @@ _NOTE = re.compile(r"<<([^<>\n]*)>>")
 _COPY = 40  # characters after a calculator note in which its result is written
 _LINE = re.compile(r"[^\n]+")
 
-# Words before an expression that make its value another: `half of 5 + 3`, `5 more than 2 * 3`, `divided by 2 + 3`.
-_CHANGES_VALUE = {
-    "half", "twice", "double", "doubled", "thrice", "triple", "tripled", "quadruple", "third", "quarter", "fourth",
-    "fifth", "sixth", "tenth", "dozen", "plus", "minus", "times", "less", "than", "negative", "two",
-    "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "fifteen", "twenty", "thirty",
-    "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred", "thousand", "million",
-}  # fmt: skip
-_LINKS = {"of", "the", "a", "an", "his", "her", "their", "its", "those", "these", "all", "as", "many", "much"}
 _ROUGHLY = ("round", "remainder", "nearest", "approximat")  # words that say that the result is not exact
-_SPELLINGS = {
-    "feet": "foot", "inches": "inch", "pennies": "cent", "penny": "cent", "centuries": "century", "$": "dollar",
-    "\\$": "dollar", "¢": "cent", "hr": "hour", "min": "minute", "sec": "second", "lb": "pound", "oz": "ounce",
-    "ft": "foot", "centimeter": "cm", "centimetre": "cm", "meter": "metre", "kilometer": "km",
-    "kilometre": "km", "gram": "g", "kilogram": "kg", "kilo": "kg", "liter": "litre", "milliliter": "ml",
-    "millilitre": "ml", "millimeter": "mm", "tbsp": "tablespoon", "tsp": "teaspoon",
-}  # fmt: skip
-_CONVERSIONS: dict[tuple[str, str], tuple[int, ...]] = {
-    ("minute", "second"): (60,), ("hour", "minute"): (60,), ("hour", "second"): (3600,), ("day", "hour"): (24,),
-    ("day", "minute"): (1440,), ("week", "day"): (7, 5), ("week", "hour"): (168,), ("month", "day"): (30, 31, 28, 29),
-    ("month", "week"): (4,), ("year", "month"): (12,), ("year", "day"): (365, 366), ("year", "week"): (52,),
-    ("decade", "year"): (10,), ("century", "year"): (100,), ("foot", "inch"): (12,), ("yard", "foot"): (3,),
-    ("yard", "inch"): (36,), ("mile", "foot"): (5280,), ("mile", "yard"): (1760,), ("cm", "mm"): (10,),
-    ("metre", "cm"): (100,), ("km", "metre"): (1000,), ("kg", "g"): (1000,), ("pound", "ounce"): (16,),
-    ("ton", "pound"): (2000,), ("litre", "ml"): (1000,), ("pint", "cup"): (2,), ("quart", "pint"): (2,),
-    ("quart", "cup"): (4,), ("gallon", "quart"): (4,), ("gallon", "cup"): (16,), ("gallon", "pint"): (8,),
-    ("gallon", "ounce"): (128,), ("cup", "ounce"): (8,), ("cup", "tablespoon"): (16,), ("tablespoon", "teaspoon"): (3,),
-    ("dollar", "cent"): (100,), ("dollar", "nickel"): (20,), ("dollar", "dime"): (10,), ("dollar", "quarter"): (4,),
-    ("nickel", "cent"): (5,), ("dime", "cent"): (10,), ("quarter", "cent"): (25,),
-}  # fmt: skip
-_DOZEN = 12
 _FLOATING = Fraction(1, 10**12)  # relative error of what a calculator shows, such as 26.666666666666668
 _TO_WHOLE = Fraction(1, 100)  # relative error of a quotient that may be rounded to a whole number: 100/3 = 33
-_REPEATING = (3, 6, 7, 9)  # denominators whose fractions are written as rounded decimals
 
 
 class FalseEquation(NamedTuple):
@@ -71,14 +39,10 @@ class FalseEquation(NamedTuple):
 
 
 class _Side(NamedTuple):
-    """One side of an equation: the ways to read it, the likeliest first, and its tokens.
-
-    `whole`: it begins its clause. `linked`: it stands alone between two equals signs.
-    """
+    """One side of an equation: the ways to read it, the likeliest first; its tokens; whether it links two equations."""
 
     readings: list[Expression]
     tokens: Sequence[Token]
-    whole: bool = False
     linked: bool = False
 
 
@@ -127,8 +91,8 @@ def _check_copy(solution: str, note: re.Match[str], offset: int) -> Iterator[Fal
         return
     if _goes_on(following[0], following[1:]):
         return
-    near = copy.step == 1 and abs(abs(result.value) - abs(copy.value)) < 1
-    if not near and _is_false(_Side([replace(result, value=abs(result.value))], []), _Side([copy], [])):
+    near = copy.step and abs(abs(result.value) - abs(copy.value)) < copy.step
+    if not near and _is_false(_Side([result], []), _Side([copy], [])):
         start, stop = offset + note.start(), offset + note.end() + following[0].stop
         yield FalseEquation(solution[start:stop], start, stop, result.value, copy.value)
 
@@ -154,8 +118,7 @@ def _left_side(tokens: Sequence[Token], *, linked: bool) -> _Side | None:
     formula = start > 0 and clause[start].kind == "-" and clause[start].stop < clause[start + 1].start
     if formula or not _stands_alone(clause[:start]) or any(number.of for number in numbers_in(longest)):
         return None  # `the cost - 5`, `half of 5`, `5 + 1/2 of the cake`
-    whole = start == 0
-    return _Side([one for _, one in found], clause[start:], whole=whole, linked=linked and whole and not ends)
+    return _Side([one for _, one in found], clause[start:], linked=linked and start == 0)
 
 
 def _may_be_dash(clause: Sequence[Token], start: int) -> bool:
@@ -166,20 +129,16 @@ def _may_be_dash(clause: Sequence[Token], start: int) -> bool:
 
 def _stands_alone(before: Sequence[Token]) -> bool:
     """Whether an expression after these tokens of its clause has a value of its own."""
-    while before and before[-1].kind == "word" and before[-1].text.lower() in _LINKS:
+    while before and before[-1].text.lower() in ("of", "the"):
         before = before[:-1]
     if not before:
         return True
     last, word = before[-1], before[-1].text.lower()
-    if last.kind == ")":
-        return all(token.kind != "(" for token in before)  # the `1)` of a list
     if last.kind != "word":
-        return last.kind == "(" or (len(before) == 1 and last.text in "-*+")  # the mark of a list
+        return last.kind == "("
     if word == "by":
         return not any(token.text.lower().startswith(("divid", "multipl")) for token in before)
-    if word in ("per", "every"):
-        return all(token.kind != "number" for token in before)
-    return word not in _CHANGES_VALUE and _last_but_words(before) not in ("+", "*", "^", "frac")
+    return _last_but_words(before) not in ("+", "*", "^", "frac")
 
 
 def _last_but_words(tokens: Sequence[Token]) -> str:
@@ -228,19 +187,19 @@ def _end(tokens: Sequence[Token]) -> int:
 def _is_claim(left: _Side, right: _Side) -> bool:
     """Whether the equation says something about numbers, and not about units (`12 eggs = 1 dozen`) or names."""
     here, there = left.readings[0], right.readings[0]
-    if not (isinstance(here, Number) and _is_lone(here)):
+    if not _is_lone(here):
         return True
     if _is_lone(there):
-        return left.linked and _units(left.readings[:1]) == _units(right.readings[:1])
-    if not left.linked and (not left.whole or _units(left.readings[:1])):
-        return False
-    return here.percent or not all(number.percent for number in numbers_in(there))  # `48 = 100% + 20%` names a whole
+        return left.linked and not here.units and not there.units
+    return left.linked and (
+        here.percent or not all(number.percent for number in numbers_in(there))
+    )  # `48 = 100% + 20%` names a whole
 
 
-def _is_lone(expression: Expression) -> bool:
-    if not isinstance(expression, Number):
-        return False
-    return not expression.quotient or (expression.value < 1 and any(unit.isalpha() for unit in expression.units))
+def _is_lone(expression: Expression) -> TypeGuard[Number]:
+    return isinstance(expression, Number) and (
+        not expression.quotient or (expression.value < 1 and any(unit.isalpha() for unit in expression.units))
+    )
 
 
 def _is_false(left: _Side, right: _Side) -> bool:
@@ -252,30 +211,10 @@ def _is_false(left: _Side, right: _Side) -> bool:
 
 
 def _may_be_true(left: _Side, right: _Side) -> bool:
-    both = [*left.readings, *right.readings]
-    heads, units = _units(both, n_words=1), _units(both)
-    mixed = "dozen" in heads or any(set(pair) <= heads for pair in _CONVERSIONS)
-    if mixed and any(_adds(side.readings[0]) for side in (left, right)):
-        return True
-    factors = [1, *(factor for pair, sizes in _CONVERSIONS.items() if set(pair) <= units for factor in sizes)]
-    factors += [_DOZEN] * ("dozen" in units)
     return any(
-        _agree(here_value * factor, here, there_value, there) or _agree(here_value, here, there_value * factor, there)
+        _agree(here_value, here, there_value, there)
         for here, there in product(left.readings, right.readings)
         for here_value, there_value in product(_values(here), _values(there))
-        for factor in factors
-    )
-
-
-def _units(expressions: Sequence[Expression], n_words: int = 3) -> set[str]:
-    """The first words after the numbers, in the singular, and the currencies."""
-    words = {word.lower() for one in expressions for number in numbers_in(one) for word in number.units[:n_words]}
-    return {_SPELLINGS.get(word) or _SPELLINGS.get(word.removesuffix("s")) or word.removesuffix("s") for word in words}
-
-
-def _adds(expression: Expression) -> bool:
-    return isinstance(expression, Operation) and (
-        expression.operator in "+-" or _adds(expression.left) or _adds(expression.right)
     )
 
 
@@ -308,24 +247,22 @@ Percent = Literal["share", "number", "of what is before"]
 
 
 def _plain(side: _Side) -> Fraction:
-    return _value(side.readings[0], "share", repeating=False)
+    return _value(side.readings[0], "share")
 
 
 def _values(expression: Expression) -> set[Fraction]:
-    """The values of an expression by all readings of percent signs and of decimals that stand for fractions."""
+    """The values of an expression by all readings of percent signs."""
     percents: tuple[Percent, ...] = ("share", "number", "of what is before")
-    if not any(number.percent for number in numbers_in(expression)):
-        percents = ("share",)
-    return {_value(expression, percent, repeating=repeating) for percent in percents for repeating in (False, True)}
+    some = any(number.percent for number in numbers_in(expression))
+    return {_value(expression, percent) for percent in (percents if some else percents[:1])}
 
 
-def _value(expression: Expression, percent: Percent, *, repeating: bool) -> Fraction:
+def _value(expression: Expression, percent: Percent) -> Fraction:
     """The value of an expression. Raises NotArithmeticError where it has none, or one too large to work out."""
     if isinstance(expression, Number):
-        value = _as_fraction(expression) if repeating else expression.value
-        return value / 100 if expression.percent and percent != "number" else value
-    left = _value(expression.left, percent, repeating=repeating)
-    right = _value(expression.right, percent, repeating=repeating)
+        return expression.value / 100 if expression.percent and percent != "number" else expression.value
+    left = _value(expression.left, percent)
+    right = _value(expression.right, percent)
     if percent == "of what is before" and isinstance(expression.right, Number) and expression.right.percent:
         right *= left if expression.operator in "+-" else 1
     match expression.operator:
@@ -337,16 +274,10 @@ def _value(expression: Expression, percent: Percent, *, repeating: bool) -> Frac
             return left * right
         case "/" if right:
             return left / right
-        case "^" if right.denominator == 1 and abs(right) * max(left.numerator.bit_length(), 1) < _MOST_BITS and left:
+        case "^" if (
+            right.denominator == 1
+            and abs(right) * max(abs(left.numerator), left.denominator).bit_length() < _MOST_BITS
+            and left
+        ):
             return left ** int(right)
     raise NotArithmeticError("the expression has no value, or one too large to work out")
-
-
-def _as_fraction(number: Number) -> Fraction:
-    """The number, or the repeating fraction that it is the beginning of: 1/3 for 0.33, 200/3 for 66.67."""
-    value, step = number.value, number.step
-    if not step or not value or (step == 1 and not number.percent) or step > abs(value) * Fraction(6, 100):
-        return value
-    near = [Fraction(round(value * bottom), bottom) for bottom in _REPEATING]
-    best = min(near, key=lambda fraction: abs(fraction - value))
-    return best if _is_rounding(value, number, best, number) else value

@@ -28,22 +28,19 @@ _DEEPEST = 8  # parentheses in parentheses
 _TOKEN = re.compile(
     r"""
     (?P<skip><<[^<>\n]*>>|\s+|(?<![\d)])\*\*|\*\*(?![\d(])|__+|~~+|`+|\\[,;:!()\[\] ]|\\left|\\right|\\q?quad|\\boxed|&)
-  | (?P<arrow>[-=]+>|[<>!:+*/-]=|[<>]|:=)
-  | (?P<odd>\d+(?::\d+)+|\d{1,2}/\d{1,2}/(?:19|20)\d\d\b|\d{4}-\d\d-\d\d|\d[\d.,]{0,30},\d{1,2}(?![\d,]))
+  | (?P<odd>\d+(?::\d+)+|\d{1,2}/\d{1,2}/(?:19|20)\d\d\b|\d{4}-\d\d-\d\d|\bR\d+|\d[\d.,]{0,30},\d{1,2}(?![\d,]))
   | (?P<currency>(?:US)?\\?\$|[£€¥₹]|\b(?:Rs\b\.?|USD\b|EUR\b))
   | (?P<scale>(?:hundred|thousand|million|billion|trillion)\b)
   | (?P<mixed>(?<![\d./,])\d+[ ]\d+/\d+(?![\d/]|\.\d))
   | (?P<ratio>(?<![\d./,])\d+/\d+(?![\d/]|\.\d))
   | (?P<vulgar>(?:\d+[ ]?)?[¼½¾⅐-⅞])
   | (?P<decimal>(?:(?:\d{1,3}(?:(?:,|\{,\})\d{2,3})*(?:,|\{,\})\d{3}(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:\.\.\.|…)?)
-  | (?P<raised>[²³])
   | (?P<percent>\\?%|\bper[ ]?cent\b)
   | (?P<equals>={1,2}|\bequals\b)
   | (?P<power>\^|\*\*)
   | (?P<times>[*×⋅·∙]|\\times\b|\\cdot\b|\b(?:multiplied[ ]by|times)(?=[ ]\$?\.?\d))
   | (?P<over>[/÷∕]|\\div\b|\bdivided[ ]by(?=[ ]\$?\.?\d))
   | (?P<plus>\+|\bplus(?=[ ]\$?\.?\d))
-  | (?P<hyphen>(?<=[^\W_])-(?=[^\W\d_]{2}))
   | (?P<minus>[-−–—]|\bminus(?=[ ]\$?\.?\d))
   | (?P<frac>\\[dt]?frac(?=\{))
   | (?P<turn>\b(?:because|since|so|therefore|thus|hence|then)\b)
@@ -58,15 +55,15 @@ _TOKEN = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _KINDS: dict[str, Kind] = {
-    "arrow": "end", "turn": "end", "odd": "odd", "equals": "=", "power": "^", "times": "*", "over": "/",
+    "turn": "end", "odd": "odd", "equals": "=", "power": "^", "times": "*", "over": "/",
     "plus": "+", "minus": "-", "frac": "frac", "open": "(", "close": ")", "text": "word", "letter": "odd",
     "word": "word",
 }  # fmt: skip
 _NUMBERS = ("mixed", "ratio", "vulgar", "decimal")
 _SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_DETERMINERS = {"the", "his", "her", "their", "its", "those", "these", "all", "my", "our", "your"}
-_REMAINDER = re.compile(r"[rR]\d+")  # of 20 / 3 = 6 R2
-_UNCERTAIN = {"than", "half", "squared", "cubed", "am", "pm", "oclock", "o'clock", "noon", "midnight"}
+_UNCERTAIN = {
+    "than", "half", "twice", "double", "triple", "squared", "cubed", "am", "pm", "oclock", "o'clock", "noon", "midnight",
+}  # fmt: skip
 
 
 class Token(NamedTuple):
@@ -142,13 +139,10 @@ def tokenize(text: str) -> list[Token]:
             tokens.append(_number_token(match, group, currency))
         elif last and near and (group in ("percent", "scale") or (group == "currency" and last.stop == match.start())):
             tokens[-1] = last._replace(number=_with_sign(near, group, match[0]), stop=match.end())
-        elif group == "raised" and near:
-            two = Number(Fraction(unicodedata.digit(match[0])), Fraction(1))
-            tokens += [Token("^", "^", *match.span()), Token("number", match[0], *match.span(), two)]
-        elif group not in ("currency", "hyphen", "raised"):
+        elif group != "currency":
             tokens.append(Token(_kind(match, group, last), match[0], *match.span()))
         currency = match if group == "currency" else None
-    return [token for place, token in enumerate(tokens) if not _ends_abbreviation(tokens, place)]
+    return tokens
 
 
 def _number_token(match: re.Match[str], group: str, currency: re.Match[str] | None) -> Token:
@@ -190,16 +184,9 @@ def _kind(match: re.Match[str], group: str, last: Token | None) -> Kind:
         return "*" if last and last.kind in ("number", "word", ")") else "odd"
     if group == "letter" and written in "aAI" and not match.string[: match.start()][-1:].isalnum():
         return "word"
-    if group == "word" and (following == "(" or written.lower() in _UNCERTAIN or _REMAINDER.fullmatch(written)):
+    if group == "word" and (following == "(" or written.lower() in _UNCERTAIN):
         return "odd"
     return _KINDS.get(group, "odd" if group == "percent" or written == "\\" else "word" if group == "scale" else "end")
-
-
-def _ends_abbreviation(tokens: list[Token], place: int) -> bool:
-    """Whether the token is the full stop of `5 lbs. * 3`."""
-    if tokens[place].text != "." or not 0 < place < len(tokens) - 1:
-        return False
-    return tokens[place - 1].kind == "word" and tokens[place + 1].kind in "+-*/="
 
 
 # ---- expressions
@@ -275,8 +262,6 @@ class _Parser:
         if self.place >= len(self.tokens) or self.tokens[self.place].text != "of":
             return None
         place = self.place + 1
-        while self.kind(place) == "word" and self.tokens[place].text in _DETERMINERS:
-            place += 1
         return place if self.kind(place) in ("number", "(") else None
 
     def factor(self) -> Expression:
