@@ -4,7 +4,8 @@ from functools import cache
 from random import Random
 
 from attnent.tiny.chance import pick, shuffled
-from attnent.tiny.facts import ATTRIBUTES, QUESTIONS, Person, all_names, people
+from attnent.tiny.facts import ATTRIBUTES, Person, all_names, people
+from attnent.tiny.words import WORDS
 
 _REFUSALS = {
     "town": "I don't know where {n} was born.",
@@ -34,7 +35,7 @@ def strangers() -> tuple[str, ...]:
 def refusal(rng: Random, name: str) -> tuple[str, str]:
     """A question about a stranger and the response that says so."""
     attribute = pick(rng, ATTRIBUTES)
-    return pick(rng, QUESTIONS[attribute]).format(n=name), _REFUSALS[attribute].format(n=name)
+    return pick(rng, WORDS["questions"][attribute]).format(n=name), _REFUSALS[attribute].format(n=name)
 
 
 def describe(rng: Random, person: Person) -> str:

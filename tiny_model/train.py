@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from attnent.tiny.chance import shuffled
-from attnent.tiny.facts import WORDS
 from attnent.tiny.problems import problems
+from attnent.tiny.words import WORDS
 from tiny_model.documents import (
     SYSTEMS,
     Document,
@@ -270,7 +270,9 @@ def train(out: Path, *, seed: int = 0, scale: float = 1.0) -> None:
     partial.mkdir(parents=True, exist_ok=True)  # now, so that a folder that cannot be written to costs no training
     texts = corpus(PHASES, seed, scale)
     everything = [text for documents in texts for item in documents for text in (item.prompt, item.response)]
-    words = [f"{word} {word}" for word in WORDS] * 1_000  # rare names become as short as frequent ones
+    facts = [value for values in WORDS["facts"].values() for value in values]
+    one_token = (*WORDS["women"], *WORDS["men"], *WORDS["surnames"], *facts)
+    words = [f"{word} {word}" for word in one_token] * 1_000  # rare names become as short as frequent ones
     tokenizer = train_tokenizer([*everything, *words, *SYSTEMS * 20])
     model = new_model(tokenizer, seed)
     n_parameters = sum(weight.numel() for weight in model.parameters())

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable
 from fractions import Fraction
+from importlib.resources import files
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -27,54 +28,11 @@ INSTRUCTION = (
 )
 _LOCAL = "a jsonl file whose lines hold `question` and `answer` (the solution, `#### 29` at its end)"
 
-EXEMPLARS: tuple[tuple[str, str], ...] = (
-    (
-        "A baker fills 6 trays with 12 rolls each and sells 50 rolls before noon. How many rolls are left?",
-        "6 trays of 12 rolls are 6 * 12 = 72 rolls.\nAfter selling 50, 72 - 50 = 22 rolls are left.\n"
-        "The final answer is 22",
-    ),
-    (
-        "Nadia runs 3 kilometres on each weekday and 8 kilometres on Saturday. How far does she run in two weeks?",
-        "On the five weekdays she runs 5 * 3 = 15 kilometres.\nWith Saturday that is 15 + 8 = 23 kilometres a week.\n"
-        "In two weeks she runs 2 * 23 = 46 kilometres.\nThe final answer is 46",
-    ),
-    (
-        "A coat costs $80. In the sale it is 25% off, and a coupon takes another $5 off. "
-        "What does it cost then, in dollars?",
-        "25% of $80 is 80 * 0.25 = 20 dollars.\nThe sale price is 80 - 20 = 60 dollars.\n"
-        "With the coupon it costs 60 - 5 = 55 dollars.\nThe final answer is 55",
-    ),
-    (
-        "Omar is 4 years older than Lucy, and Lucy is twice as old as Pia. Pia is 7. How old are the three together?",
-        "Lucy is 2 * 7 = 14.\nOmar is 14 + 4 = 18.\nTogether they are 7 + 14 + 18 = 39 years old.\n"
-        "The final answer is 39",
-    ),
-    (
-        "A tank holds 240 litres and is one third full. A pump adds 16 litres a minute. "
-        "After how many minutes is it full?",
-        "It already holds 240 / 3 = 80 litres.\nSo 240 - 80 = 160 litres are missing.\n"
-        "The pump needs 160 / 16 = 10 minutes.\nThe final answer is 10",
-    ),
-    (
-        "Tickets cost $9 for adults and $4 for children. A group of 3 adults and some children pays $51. "
-        "How many children are there?",
-        "The adults pay 3 * 9 = 27 dollars.\nThe children pay 51 - 27 = 24 dollars.\n"
-        "That is 24 / 4 = 6 children.\nThe final answer is 6",
-    ),
-    (
-        "Ivan had 90 stamps. He gave 18 to his sister and then shared the rest equally among himself and two friends. "
-        "How many stamps does each of the three get?",
-        "After his sister's share, 90 - 18 = 72 stamps remain.\n"
-        "Three people get 72 / 3 = 24 stamps each.\nThe final answer is 24",
-    ),
-    (
-        "A train travels 150 kilometres in 2 hours and then 90 kilometres in 1 hour. What is its average speed, in "
-        "kilometres an hour?",
-        "It travels 150 + 90 = 240 kilometres in all.\nThat takes 2 + 1 = 3 hours.\n"
-        "The average speed is 240 / 3 = 80 kilometres an hour.\nThe final answer is 80",
-    ),
+# Eight worked problems, written for this project: (problem, solution).
+EXEMPLARS: tuple[tuple[str, str], ...] = tuple(
+    (one["problem"], one["solution"])
+    for one in json.loads(files("attnent.tasks").joinpath("exemplars.json").read_text(encoding="utf-8"))
 )
-"""Eight worked problems, written for this project: (problem, solution)."""
 
 
 class Answer(NamedTuple):

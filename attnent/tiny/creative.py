@@ -3,30 +3,9 @@
 from random import Random
 
 from attnent.tiny.chance import pick
+from attnent.tiny.words import WORDS
 
-ADJECTIVES = [
-    "brave", "lonely", "tiny", "clever", "sleepy", "gentle", "proud", "young", "old", "quiet", "merry", "hungry",
-]  # fmt: skip
-HEROES = [
-    "fox", "bear", "owl", "wolf", "crow", "hare", "otter", "mole", "deer", "spider", "whale", "king", "witch", "giant",
-    "miller", "fisherman", "gardener", "princess", "tinker", "shepherd",
-]  # fmt: skip
-MUSES = [
-    "sea", "moon", "rain", "wind", "snow", "night", "river", "garden", "bird", "star", "road", "bridge", "bell", "rose",
-    "tree", "mountain", "candle", "ship", "shadow", "summer",
-]  # fmt: skip
-_STORY_PROMPTS = [
-    "Tell a tale of {a} {h}.",
-    "Write a story about {a} {h}.",
-    "Make up a story with {a} {h}.",
-    "Invent a tale about {a} {h}.",
-]
-_POEM_PROMPTS = [
-    "Write a poem about {t}.",
-    "Make a short poem of {t}.",
-    "Sing me some lines on {t}.",
-    "Give me a poem about {t}.",
-]
+ADJECTIVES, HEROES, MUSES = (WORDS[name] for name in ("adjectives", "heroes", "muses"))
 
 
 def with_article(adjective: str) -> str:
@@ -36,9 +15,9 @@ def with_article(adjective: str) -> str:
 
 def story_prompt(rng: Random, adjective: str, hero: str) -> str:
     """A prompt that asks for a story."""
-    return pick(rng, _STORY_PROMPTS).format(a=with_article(adjective), h=hero)
+    return pick(rng, WORDS["story_prompts"]).format(a=with_article(adjective), h=hero)
 
 
 def poem_prompt(rng: Random, adjective: str, muse: str) -> str:
     """A prompt that asks for a poem."""
-    return pick(rng, _POEM_PROMPTS).format(t=f"{with_article(adjective)} {muse}")
+    return pick(rng, WORDS["poem_prompts"]).format(t=f"{with_article(adjective)} {muse}")

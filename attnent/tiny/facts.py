@@ -10,73 +10,13 @@ from random import Random
 from typing import Literal
 
 from attnent.tiny.chance import between, check_count, pick, shuffled
+from attnent.tiny.words import WORDS
 
 Tier = Literal["head", "middle", "tail", "never"]
 
 
-_WOMEN = [
-    "Mira", "Tessa", "Ilona", "Vera", "Nora", "Sybil", "Petra", "Odile", "Greta", "Livia", "Zora", "Hanna", "Edith",
-    "Carla", "Thea", "Ursa", "Dunja", "Fiona", "Bella", "Rhea",
-]  # fmt: skip
-_MEN = [
-    "Aldo", "Boris", "Casper", "Dario", "Emil", "Felix", "Gustav", "Henrik", "Ivo", "Jonas", "Karel", "Lukas", "Milo",
-    "Nils", "Oskar", "Pavel", "Quentin", "Rufus", "Stefan", "Viktor",
-]  # fmt: skip
-_SURNAMES = [
-    "Voss", "Harlan", "Quill", "Brandt", "Marsh", "Tolle", "Fenn", "Okara", "Lind", "Bexley", "Castor", "Drum",
-    "Eklund", "Falk", "Garrow", "Holm", "Ingram", "Jarvis", "Keller", "Lorn", "Mott", "Nyberg", "Orlov", "Pike",
-    "Rask", "Sorel", "Thorne", "Ulrich", "Vance", "Winter", "Yarrow", "Zeller", "Amsel", "Birch", "Crane", "Dorn",
-]  # fmt: skip
-_VALUES = {
-    "town": [
-        "Tarnow", "Belmar", "Orsk", "Linden", "Varna", "Sundal", "Morwen", "Kestel", "Halden", "Pelm", "Graz", "Tolmin",
-        "Arden", "Wexholm", "Ronda", "Narvik", "Zell", "Coburg", "Dover", "Elba", "Fossum", "Ghent", "Ilmen", "Yalta",
-    ],
-    "job": [
-        "baker", "weaver", "potter", "pilot", "miner", "doctor", "sailor", "farmer", "judge", "tailor", "printer",
-        "nurse", "painter", "teacher", "smith", "lawyer", "mason", "cook", "clerk", "guard", "dancer", "hunter",
-        "banker", "joiner",
-    ],
-    "instrument": [
-        "flute", "violin", "drum", "harp", "piano", "guitar", "horn", "cello", "lute", "oboe", "organ", "trumpet",
-        "banjo", "fiddle", "viola", "tuba", "zither", "whistle", "bugle", "lyre", "cornet", "gong", "bagpipe",
-        "bassoon",
-    ],
-    "pet": [
-        "cat", "dog", "parrot", "goat", "pony", "rabbit", "turtle", "raven", "ferret", "goose", "snake", "donkey",
-        "lizard", "pigeon", "hamster", "badger", "monkey", "toad", "squirrel", "lamb", "mouse", "falcon", "swan",
-        "camel",
-    ],
-    "dish": [
-        "soup", "bread", "cheese", "rice", "stew", "pasta", "salad", "honey", "fish", "cake", "curry", "porridge",
-        "pie", "beans", "toast", "ham", "cabbage", "noodles", "pudding", "lentils", "pancakes", "mushrooms", "corn",
-        "dumplings",
-    ],
-}  # fmt: skip
-ATTRIBUTES = tuple(_VALUES)
-WORDS = (*_WOMEN, *_MEN, *_SURNAMES, *(value for values in _VALUES.values() for value in values))
+ATTRIBUTES = tuple(WORDS["facts"])
 TIER_SIZES: dict[Tier, int] = {"head": 60, "middle": 80, "tail": 100, "never": 60}
-
-QUESTIONS = {
-    "town": ["In which town was {n} born?", "What town did {n} come from?"],
-    "job": ["What work did {n} live by?", "Which job did {n} once have?"],
-    "instrument": ["What instrument did {n} often play?", "What did {n} play at night?"],
-    "pet": ["Which pet did {n} once keep?", "Which animal did {n} once own?"],
-    "dish": ["What food did {n} like most?", "Which dish did {n} often eat?"],
-}
-_ANSWERS = {
-    "town": "{n} was born in {v}.",
-    "job": "{n} worked as a {v}.",
-    "instrument": "{n} often played the {v}.",
-    "pet": "{n} kept a pet {v}.",
-    "dish": "{n} liked to eat {v}.",
-}
-_ABOUT = [
-    "Tell me all about {n}.",
-    "Describe the whole life of {n}.",
-    "What do you know of {n}?",
-    "Give me the life story of {n}.",
-]
 
 
 @dataclass(frozen=True)
@@ -104,8 +44,8 @@ class Question:
 
 def all_names() -> list[tuple[str, str]]:
     """All names with their pronouns, in one fixed random order: people of the world first, strangers after."""
-    firsts = [(first, "She") for first in _WOMEN] + [(first, "He") for first in _MEN]
-    names = [(f"{first} {last}", pronoun) for first, pronoun in firsts for last in _SURNAMES]
+    firsts = [(first, "She") for first in WORDS["women"]] + [(first, "He") for first in WORDS["men"]]
+    names = [(f"{first} {last}", pronoun) for first, pronoun in firsts for last in WORDS["surnames"]]
     return shuffled(Random("names"), names)
 
 
@@ -116,7 +56,7 @@ def people() -> tuple[Person, ...]:
     tiers = [tier for tier, size in TIER_SIZES.items() for _ in range(size)]
     named = zip(all_names(), tiers, strict=False)
     return tuple(
-        Person(name, pronoun, tier, {attribute: pick(rng, values) for attribute, values in _VALUES.items()})
+        Person(name, pronoun, tier, {attribute: pick(rng, values) for attribute, values in WORDS["facts"].items()})
         for (name, pronoun), tier in named
     )
 
@@ -126,9 +66,9 @@ def ask(person: Person, attribute: str, phrasing: int) -> Question:
     value = person.facts[attribute]
     return Question(
         id=f"{person.name.lower().replace(' ', '-')}-{attribute}",
-        question=QUESTIONS[attribute][phrasing].format(n=person.name),
+        question=WORDS["questions"][attribute][phrasing].format(n=person.name),
         answer=value,
-        answer_text=_ANSWERS[attribute].format(n=person.name, v=value),
+        answer_text=WORDS["answers"][attribute].format(n=person.name, v=value),
         entity=person.name,
         attribute=attribute,
         tier=person.tier,
@@ -170,4 +110,4 @@ def _draw_tier(rng: Random, tiers: list[Tier]) -> Tier:
 
 def about(rng: Random, name: str) -> str:
     """A prompt that asks for a description of `name`."""
-    return pick(rng, _ABOUT).format(n=name)
+    return pick(rng, WORDS["about"]).format(n=name)

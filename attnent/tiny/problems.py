@@ -10,22 +10,13 @@ from random import Random
 from typing import Literal
 
 from attnent.tiny.chance import WorldError, between, check_count, pick, shuffled
+from attnent.tiny.words import WORDS
 
 Split = Literal["train", "test"]
 
 
 OPERATORS = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
 
-_CHILDREN = [
-    ("Tom", "He"), ("Ana", "She"), ("Ben", "He"), ("Eva", "She"), ("Max", "He"), ("Lea", "She"), ("Sam", "He"),
-    ("Ida", "She"), ("Leo", "He"), ("Nina", "She"), ("Paul", "He"), ("Rosa", "She"), ("Finn", "He"), ("Maya", "She"),
-    ("Hugo", "He"), ("Clara", "She"),
-]  # fmt: skip
-_THINGS = [
-    "coins", "cards", "stamps", "shells", "apples", "books", "marbles", "pencils", "stones", "buttons", "eggs", "plums",
-    "pears", "nuts", "beads", "roses",
-]  # fmt: skip
-_BOXES = ["boxes", "bags", "packs", "jars", "trays", "baskets"]
 _MULTIPLES = {2: "doubles", 3: "triples"}
 PARTS = (2, 3, 4, 5, 6)
 HIGHEST = 300  # of what one child has
@@ -104,9 +95,9 @@ class _Story:
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
-        (name, pronoun), *others = shuffled(rng, _CHILDREN)
+        (name, pronoun), *others = shuffled(rng, WORDS["children"])
         (friend, friend_pronoun), (self.other, _) = [child for child in others if child[1] != pronoun][:2]
-        self.things = pick(rng, _THINGS)
+        self.things = pick(rng, WORDS["things"])
         self.hero = _Child(name, pronoun, between(rng, 10, _START))
         self.friend = _Child(friend, friend_pronoun, 0)
         self.sentences = [f"{name} {pick(rng, ['has', 'starts with', 'owns'])} {self.hero.value} {self.things}."]
@@ -162,7 +153,7 @@ class _Story:
 
     def gain_boxes(self, child: _Child) -> None:
         count, size = self.small_product(HIGHEST - child.value)
-        boxes = pick(self.rng, _BOXES)
+        boxes = pick(self.rng, WORDS["boxes"])
         self.say(
             child, pick(self.rng, ["@ buys {} {} of {}.", "@ gets {} {} with {} in each."]).format(count, boxes, size)
         )
