@@ -15,16 +15,9 @@ from hypothesis.extra.numpy import arrays
 from made_up import made_up_trace
 
 import attnent as ae
-from attnent.show import scrubber as scrubber_room
-from attnent.show.scrubber import (
-    Levels,
-    Scrubber,
-    ScrubberError,
-    element,
-    page_scripts,
-    saved_elements,
-    to_levels,
-)
+from attnent.show.scrubber import Scrubber, ScrubberError, page, page_scripts, saved_elements, widget
+from attnent.show.scrubber.packing import Levels, to_levels
+from attnent.show.scrubber.page import element
 from attnent.trace import DERIVED, MEASURES, measure
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror="alert(1)">'
@@ -278,7 +271,7 @@ def test_maps_that_do_not_exist_are_refused_with_those_that_do(maps):
 
 
 def test_what_no_browser_opens_in_seconds_is_refused_with_what_to_lower(monkeypatch):
-    monkeypatch.setattr(scrubber_room, "LIMIT_MB", 0.001)
+    monkeypatch.setattr(widget, "LIMIT_MB", 0.001)
     with pytest.raises(ScrubberError, match=r"1 responses with 4 measures .* give fewer responses, or fewer maps"):
         Scrubber(made_up_trace(list("abcdefgh") * 9))
 
@@ -366,7 +359,7 @@ def test_tokens_are_coloured_without_scripts(scrubber):
 
 @given(st.floats(0, 1))
 def test_text_stands_out_from_every_colour(share):
-    background, ink = re.findall(r"#(\w{6})", scrubber_room._style(share))
+    background, ink = re.findall(r"#(\w{6})", page._style(share))
 
     def luminance(colour: str) -> float:
         parts = np.array(list(bytes.fromhex(colour))) / 255
