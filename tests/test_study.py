@@ -10,7 +10,9 @@ import nbformat
 import pytest
 from filelock import FileLock
 from nbformat.sign import NotebookNotary
+from test_runs import EXAMPLES, IDENTITY, trace_of
 
+from attnent.runs import Run
 from attnent.show.words import ANSWER
 from attnent.store.folders import out_folder
 from attnent.study import StudyError
@@ -302,3 +304,20 @@ def test_the_notebooks_are_written_to_a_folder_and_none_that_was_changed_is_lost
     assert f"{changed} exists and differs" in capsys.readouterr().err
     assert changed.read_text() == "mine"
     assert not (folder / "00_quickstart.ipynb").exists()
+
+
+def test_the_command_verifies_a_recording(tmp_path, capsys):
+    run = Run.start(tmp_path / "run", identity=IDENTITY, examples=EXAMPLES)
+    for name in EXAMPLES["id"]:
+        run.save(name, trace_of(f"text {name}", 5))
+    assert main(["verify", str(run.folder)]) == 0
+    assert capsys.readouterr().out == "3 of 3 responses are whole: complete\n"
+    path = run.folder / "traces" / "b.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    (run.folder / "traces" / "c.safetensors").unlink()
+    assert main(["verify", str(run.folder)]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("damaged: b: the trace file")
+    assert said.endswith("1 of 3 responses are whole: 1 damaged, 1 missing\n")
+    assert main(["verify", str(tmp_path)]) == 2
+    assert "is not a Run folder" in capsys.readouterr().err

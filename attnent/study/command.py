@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from attnent.store import RunError
 from attnent.store.files import DiskFullError, write_whole
 from attnent.store.folders import out_folder
 from attnent.study import StudyError
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(list(_joined(words)))
     try:
         return chosen.run(chosen)
-    except (StudyError, TaskError, DiskFullError) as error:
+    except (StudyError, TaskError, RunError, DiskFullError) as error:
         print(f"attnent: {error}", file=sys.stderr)
     except OSError as error:
         print(f"attnent: cannot use {error.filename} ({error.strerror}); choose another", file=sys.stderr)
@@ -51,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     notebooks = commands.add_parser("notebooks", help="write the notebooks to a folder, to explore in JupyterLab")
     notebooks.add_argument("folder", type=Path, metavar="FOLDER")
     notebooks.set_defaults(run=run_notebooks)
+    verify = commands.add_parser("verify", help="read a recording and say what of it is whole")
+    verify.add_argument("folder", type=Path, metavar="FOLDER", help="the Run folder")
+    verify.set_defaults(run=run_verify)
     prompts = commands.add_parser("prompts", help="let a language model write fresh prompts for notebook 01")
     prompts.add_argument("--llm", required=True, metavar="MODEL", help="the model to ask (key: OPENAI_API_KEY)")
     prompts.add_argument("--base-url", help="an OpenAI-compatible server (default: OPENAI_BASE_URL, else OpenAI)")
@@ -169,6 +173,19 @@ def run_notebooks(chosen: argparse.Namespace) -> int:
         path.write_bytes(content)
     print(f"{len(written)} notebooks in {chosen.folder}; open them with: jupyter lab {chosen.folder}")
     return 0
+
+
+def run_verify(chosen: argparse.Namespace) -> int:
+    """Say what of a recording is whole, damaged and missing. 0 where all of it is whole and there."""
+    from attnent.runs import Run
+
+    run = Run(chosen.folder)
+    found = run.verify()
+    for about, reason in found.damaged.items():
+        print(f"damaged: {about}: {reason}")
+    status = "complete" if found.is_complete else f"{len(found.damaged)} damaged, {len(found.missing)} missing"
+    print(f"{len(found.whole)} of {len(run.examples)} responses are whole: {status}")
+    return 0 if found.is_complete else 1
 
 
 def run_prompts(chosen: argparse.Namespace) -> int:
