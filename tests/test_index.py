@@ -98,10 +98,11 @@ def test_a_folder_whose_name_is_not_utf_8_is_listed(tmp_path):
 
 
 def test_nothing_that_an_outcome_holds_becomes_an_element_of_the_index(tmp_path):
-    text = "\n".join(HOSTILE)
+    text = "\n".join([*HOSTILE, '"><img src="x" onerror="window.hasRun = 1">'])
     texts = dict.fromkeys(("title", "question", "answer", "effect_name", "error"), text)
     facts = {"status": "failed", "effect": [0.5, 0.4, 0.6], "parameters": {"model": text}, "changed": {text: [text]}}
     keep(tmp_path, "hostile", json.dumps(OUTCOME | texts | facts).encode())
+    keep(tmp_path, "<img src=x onerror=window.hasRun=1>", b"")
     keep(tmp_path, "wrong", json.dumps(OUTCOME | {"status": text}).encode())
     index = write_index(tmp_path).read_text()
     found = Elements(index.partition("<body>")[2]).found

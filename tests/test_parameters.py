@@ -140,7 +140,7 @@ def test_a_parameter_of_text_takes_every_text_as_it_is(text):
     assert Parameter("prompt", "", str, "text").read(text) == text
 
 
-@given(st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False)))
+@given(st.one_of(st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False)))
 def test_a_number_is_read_back_as_it_was_written(number):
     assert Parameter("temperature", 0.0, float, "a number").read(repr(number)) == number
 

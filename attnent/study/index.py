@@ -63,10 +63,10 @@ def _row(path: Path, out_dir: Path) -> str:
         reason = reason_of(error) if isinstance(error, ValidationError) else error.strerror
         said = f"its outcome.json cannot be read ({reason}); run the notebook again"
         return _cells((name, f'{html.escape(name)}<p class="failed">{html.escape(said)}</p>'), *[("", "")] * 5)
-    model = html.escape(str(outcome.parameters.get("model", "")))
+    model = str(outcome.parameters.get("model", ""))
     return _cells(
         (outcome.title, _about(outcome, folder)),
-        (model, model),
+        (model, html.escape(model)),
         ("", "") if outcome.n is None else (outcome.n, f"{outcome.n:,}"),
         ("", "") if outcome.accuracy is None else (outcome.accuracy, f"{outcome.accuracy:.0%}"),
         ("", "") if outcome.effect is None else (outcome.effect[0], _effect(Interval(*outcome.effect), outcome)),
