@@ -76,7 +76,7 @@ def test_maps_share_one_fixed_colour_scale_and_mark_the_heads_that_stand_out_on_
 def test_a_map_counts_the_heads_that_stand_out_among_those_that_could_be_compared():
     found = heads([[0.2, np.nan, 0.9]], np.array([[0.5, 0.5, 0.01]]), n_a=41, n_b=40)
     [panel] = plots.auroc_maps({"normalized_entropy": found}, title="t").layout.annotations
-    assert panel.text == "normalized attention entropy, 1 of 2 heads beyond chance (n = 41 + 40)"
+    assert panel.text == "normalized attention entropy<br>1 of 2 heads beyond chance (n = 41 + 40)"
 
 
 def test_a_missing_value_on_a_map_is_marked_as_missing():

@@ -258,7 +258,7 @@ def auroc_maps(maps: Mapping[str, xr.Dataset], *, title: str) -> go.Figure:
     """
     panels = {name: axis_title(name).partition(" (")[0] for name in maps}
     for name, found in maps.items():
-        panels[name] += f", {int(stands_out(found).sum())} of {int(found.p_max_t.count())} heads beyond chance"
+        panels[name] += f"<br>{int(stands_out(found).sum())} of {int(found.p_max_t.count())} heads beyond chance"
     colour_title = next(iter(maps.values())).auroc.attrs["long_name"]
     values = {panels[name]: found.auroc for name, found in maps.items()}
     marked = {panels[name]: stands_out(found) for name, found in maps.items()}
@@ -281,7 +281,7 @@ def _head_maps(
 ) -> go.Figure:
     if all(values.isnull().all() for values in maps.values()):
         return _too_few(title)
-    names = [_shown(name) + _counted(values.attrs) for name, values in maps.items()]
+    names = ["<br>".join(map(_shown, name.split("<br>"))) + _counted(values.attrs) for name, values in maps.items()]
     figure = make_subplots(rows=1, cols=len(maps), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.06)
     for col, (name, values) in enumerate(maps.items(), start=1):
         figure.add_heatmap(
@@ -289,7 +289,7 @@ def _head_maps(
             y=values["layer"].to_numpy(),
             z=values.transpose("layer", "head").to_numpy(),
             coloraxis="coloraxis",
-            hovertemplate=f"{_shown(name)}<br>layer %{{y}}, head %{{x}}: %{{z:.3f}}<extra></extra>",
+            hovertemplate=f"{_shown(name.split('<br>')[0])}<br>layer %{{y}}, head %{{x}}: %{{z:.3f}}<extra></extra>",
             row=1,
             col=col,
         )
@@ -309,7 +309,10 @@ def _head_maps(
         }
     )
     n_layers = max(values.sizes["layer"] for values in maps.values())
-    return _titled(figure, title, height=max(360, 150 + 22 * n_layers))
+    figure.update_annotations(font_size=13)
+    n_lines = max((name.count("<br>") for name in names), default=0)
+    titled = _titled(figure, title, height=max(360, 150 + 22 * n_layers))
+    return titled.update_layout(margin_t=titled.layout.margin.t + 16 * n_lines)
 
 
 def _mark(figure: go.Figure, where: xr.DataArray, symbol: str, col: int) -> None:
