@@ -10,7 +10,7 @@ from spelt import spelt_trace
 from attnent.analysis.grades import agreement
 from attnent.llm import LLM
 from attnent.runs import Run
-from attnent.tasks import simpleqa, simpleqa_judge
+from attnent.tasks import simpleqa
 
 ANSWERS = {"Paris": "CORRECT", "Lyon": "INCORRECT", "I do not know.": "NOT_ATTEMPTED"}
 
@@ -43,7 +43,7 @@ def judge(run: Run, server) -> LLM:
 
 def test_grades_are_those_of_the_model_and_are_kept_under_its_name(run, server):
     server.answer = lambda body: completion(json.dumps({"grade": ANSWERS[asked_about(body)["answer"]]}))
-    grades = simpleqa_judge.grade(run, judge(run, server), progress=False)
+    grades = simpleqa.grade(run, judge(run, server), progress=False)
     assert grades.tolist() == ["correct", "incorrect", "not_attempted"]
     kept = run.labels("grades")
     assert set(kept["judge"]) == {"judge-1"}
@@ -52,7 +52,7 @@ def test_grades_are_those_of_the_model_and_are_kept_under_its_name(run, server):
 
 def test_the_judge_is_asked_by_schema_for_one_of_three_words_and_sees_question_reference_and_answer(run, server):
     server.answer = lambda body: completion('{"grade": "CORRECT"}')
-    simpleqa_judge.grade(run, judge(run, server), progress=False)
+    simpleqa.grade(run, judge(run, server), progress=False)
     for body in server.asked:
         schema = body["response_format"]["json_schema"]["schema"]
         assert schema["properties"]["grade"]["enum"] == ["CORRECT", "INCORRECT", "NOT_ATTEMPTED"]
@@ -72,18 +72,18 @@ def test_the_judge_is_asked_by_schema_for_one_of_three_words_and_sees_question_r
 )
 def test_what_is_no_grade_is_kept_visibly_and_counted_nowhere(run, server, answer, outcome):
     server.answer = lambda body: answer
-    grades = simpleqa_judge.grade(run, judge(run, server), progress=False)
+    grades = simpleqa.grade(run, judge(run, server), progress=False)
     assert set(grades) == {outcome}
     assert set(run.labels("grades")["grade"]) == {outcome}
-    offline = simpleqa_judge.grade_offline(run)
+    offline = simpleqa.grade_offline(run)
     assert agreement(offline, grades, simpleqa.OUTCOMES).table.to_numpy().sum() == 0
 
 
 def test_both_judges_stand_side_by_side_and_are_compared(run, server):
     server.answer = lambda body: completion(json.dumps({"grade": ANSWERS[asked_about(body)["answer"]]}))
-    by_model = simpleqa_judge.grade(run, judge(run, server), progress=False)
-    offline = simpleqa_judge.grade_offline(run)
-    assert run.labels("grades").groupby("judge").size().to_dict() == {"judge-1": 3, simpleqa_judge.OFFLINE: 3}
+    by_model = simpleqa.grade(run, judge(run, server), progress=False)
+    offline = simpleqa.grade_offline(run)
+    assert run.labels("grades").groupby("judge").size().to_dict() == {"judge-1": 3, simpleqa.OFFLINE: 3}
     table = agreement(offline.rename("rules"), by_model.rename("model"), simpleqa.OUTCOMES).table
     assert table.to_numpy().trace() == 3
 
@@ -91,9 +91,9 @@ def test_both_judges_stand_side_by_side_and_are_compared(run, server):
 def test_a_second_judging_asks_nothing_and_no_key_is_in_any_file(run, server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     server.answer = lambda body: completion('{"grade": "CORRECT"}')
-    first = simpleqa_judge.grade(run, judge(run, server), progress=False)
+    first = simpleqa.grade(run, judge(run, server), progress=False)
     n_asked = len(server.asked)
-    assert simpleqa_judge.grade(run, judge(run, server), progress=False).equals(first)
+    assert simpleqa.grade(run, judge(run, server), progress=False).equals(first)
     assert len(server.asked) == n_asked == len(ANSWERS)
     assert any(KEY in value for headers in server.headers for value in headers.values())
     for path in (path for path in run.folder.rglob("*") if path.is_file()):

@@ -6,6 +6,7 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -208,10 +209,20 @@ def test_the_strict_rule_has_a_form_for_the_final_answer():
     assert grade_strict("The final answer is 1080", "1,080", form="final answer") == "correct"
 
 
-def test_outcomes_that_never_happened_keep_their_row():
-    table = gsm8k.outcome_shares(["incorrect"] * 3)
-    assert list(table["outcome"]) == ["correct", "incorrect", "truncated"]
-    assert list(table["n"]) == [0, 3, 0]
+def test_every_response_has_its_grade_by_each_rule():
+    responses = pd.DataFrame({"response": ["The final answer is 1,080", "#### 1080", "So 7"], "gold": "1080"})
+    table = gsm8k.grades_by_rule(responses.assign(response_id=list("abc"), finish_reason=["eos", "length", "eos"]))
+    assert table.to_dict("index") == {
+        "a": {"this reading": "correct", "strict (####)": "incorrect", "flexible": "correct"},
+        "b": {"this reading": "truncated", "strict (####)": "correct", "flexible": "correct"},
+        "c": {"this reading": "incorrect", "strict (####)": "incorrect", "flexible": "incorrect"},
+    }
+
+
+def test_without_hashes_the_strict_rule_looks_for_the_final_answer():
+    responses = pd.DataFrame({"response_id": ["a"], "response": "The final answer is 7", "gold": "7"})
+    table = gsm8k.grades_by_rule(responses.assign(finish_reason="eos"))
+    assert table.at["a", "strict (final answer)"] == "correct"
 
 
 # ---------------------------------------------------------------------------------------------------------- examples

@@ -1,4 +1,4 @@
-"""SimpleQA: examples, the offline judge, shares of outcomes.
+"""SimpleQA: examples, and the offline judge.
 
 `data/simpleqa_graded.jsonl`: 525 hand-graded answers in three parts: `development` (239) and `held_out` (157)
 were labelled before the judge was written, `fresh` (129) after it, before it saw them. At first sight it judged .975,
@@ -21,8 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnent.tasks import TaskError, simpleqa
-from attnent.tasks.simpleqa import judge_offline, outcome_shares
+from attnent.tasks.simpleqa import judge_offline
 from attnent.tiny import world
+from tiny_model.grading import outcome
 
 SHARED = os.environ.get("ATTNENT_SHARED")
 needs_shared = pytest.mark.skipif(not SHARED, reason="ATTNENT_SHARED names no folder with real SimpleQA rows")
@@ -169,7 +170,7 @@ def test_answers_about_another_person_of_the_bundled_world_are_judged_as_the_wor
     asked = world.questions(211)
     for one, other in pairwise(asked):
         answer = other.answer_text.replace(other.entity, one.entity)
-        assert judge_offline(one.question, one.answer, answer) == world.outcome(one, answer).replace(" ", "_")
+        assert judge_offline(one.question, one.answer, answer) == outcome(one, answer).replace(" ", "_")
 
 
 def test_examples_of_the_bundled_world_are_grouped_by_person():
@@ -241,49 +242,6 @@ def test_a_hub_that_cannot_be_reached_says_which_file_to_pass(monkeypatch):
         TaskError, match=r"google/simpleqa-verified cannot be loaded .*pass as source the path of a csv file"
     ):
         simpleqa.load("hub", n=1)
-
-
-def test_an_unknown_data_set_names_the_known_ones():
-    with pytest.raises(
-        TaskError, match="unknown dataset 'x/y': pass 'google/simpleqa-verified' or 'basicv8vc/SimpleQA'"
-    ):
-        simpleqa.load("hub", n=1, dataset="x/y")
-
-
-# ------------------------------------------------------------------------------------------------------------ shares
-
-
-def test_shares_of_a_known_case():
-    table = outcome_shares(["correct"] * 5 + ["incorrect"] * 8 + ["not_attempted"] * 7).set_index("outcome")
-    np.testing.assert_allclose(table["share"], [5 / 20, 8 / 20, 7 / 20, 5 / 13, 2 * 5 / (20 + 13)], rtol=1e-12)
-
-
-@given(st.lists(st.sampled_from(simpleqa.OUTCOMES), min_size=1, max_size=40))
-def test_f_is_the_harmonic_mean_of_correct_and_correct_given_attempted(grades):
-    table = outcome_shares(grades, n_resamples=11).set_index("outcome")["share"]
-    correct, given_attempted = table["correct"], table["correct_given_attempted"]
-    expected = 2 * correct * given_attempted / (correct + given_attempted) if correct else 0.0
-    np.testing.assert_allclose(table["f"], expected, rtol=1e-12)
-
-
-def test_eight_of_ten_has_the_interval_of_wilson():
-    table = outcome_shares(["correct"] * 8 + ["incorrect"] * 2)
-    np.testing.assert_allclose(table.loc[0, ["low", "high"]].astype(float), [0.490162, 0.943318], atol=1e-6)
-
-
-@given(st.lists(st.sampled_from(simpleqa.OUTCOMES), min_size=1, max_size=40))
-def test_wilson_intervals_hold_their_share(grades):
-    table = outcome_shares(grades, n_resamples=11).dropna().iloc[:4]
-    assert ((table["low"] <= table["share"] + 1e-12) & (table["share"] <= table["high"] + 1e-12)).all()
-
-
-def test_no_grades_at_all_have_no_shares():
-    assert outcome_shares([])["share"].isna().all()
-
-
-def test_an_unknown_grade_is_refused():
-    with pytest.raises(TaskError, match="unknown grades 'not attempted'"):
-        outcome_shares(["not attempted"])
 
 
 # --------------------------------------------------------------------------------------------------------- real data

@@ -75,25 +75,3 @@ def need_columns(frame: pd.DataFrame, columns: Sequence[str], where: str) -> Non
     if missing:
         found = ", ".join(map(repr, frame.columns)) or "none"
         raise TaskError(f"{where} lacks the columns {', '.join(map(repr, missing))}; found {found}: rename or add them")
-
-
-def shares(grades: Iterable[str], outcomes: Sequence[str], *, confidence: float = 0.95) -> pd.DataFrame:
-    """The share of each outcome with its Wilson interval (Wilson 1927, JASA 22).
-
-    Columns `outcome`, `n` (how many), `share`, `low`, `high` (1), a row an outcome in the order given, an outcome
-    that never happened included. With no grades at all the shares are NaN. An unknown grade is an error.
-    """
-    from statsmodels.stats.proportion import proportion_confint
-
-    counts = Counter(grades)
-    unknown = sorted(set(counts) - set(outcomes))
-    if unknown:
-        raise TaskError(f"unknown grades {', '.join(map(repr, unknown))}: expected {', '.join(map(repr, outcomes))}")
-    total = sum(counts.values())
-    rows = []
-    for outcome in outcomes:
-        n, low, high = counts[outcome], float("nan"), float("nan")
-        if total:
-            low, high = proportion_confint(n, total, alpha=1 - confidence, method="wilson")
-        rows.append((outcome, n, n / total if total else float("nan"), max(0.0, float(low)), min(1.0, float(high))))
-    return pd.DataFrame(rows, columns=["outcome", "n", "share", "low", "high"])

@@ -5,7 +5,6 @@ Knows nothing of where a solution went wrong; that is the critic's.
 
 import json
 import re
-from collections.abc import Iterable
 from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from attnent.runs import Run
-from attnent.tasks import TaskError, choose, from_hub, local_file, need_columns, shares, text_ids
+from attnent.tasks import TaskError, choose, from_hub, local_file, need_columns, text_ids
 from attnent.tasks.rules.numbers import find_numbers, plain, words_to_digits
 
 OUTCOMES = ("correct", "incorrect", "truncated")
@@ -61,9 +60,7 @@ def prompt_for(question: str, *, shots: int = 0) -> str | list[dict[str, str]]:
     return [*turns, {"role": "user", "content": asked}]
 
 
-def load(
-    source: str | Path = "tiny", *, n: int, seed: int = 0, shots: int = 0, split: Literal["train", "test"] = "test"
-) -> pd.DataFrame:
+def load(source: str | Path = "tiny", *, n: int, seed: int = 0, shots: int = 0) -> pd.DataFrame:
     """`n` problems, a row each; the problems for a smaller `n` are the beginning of those for a larger.
 
     `source` is "tiny" (the bundled world, whose problems are asked as they are, without instruction or exemplars),
@@ -74,9 +71,9 @@ def load(
     bundled world also `n_children`, how many children do something, which is what makes its problems hard.
     """
     if source == "tiny":
-        return _from_world(n, seed, shots, split)
+        return _from_world(n, seed, shots)
     if source == "hub":
-        table = from_hub("openai/gsm8k", config="main", split=split, instead=_LOCAL)
+        table = from_hub("openai/gsm8k", config="main", split="test", instead=_LOCAL)
     else:
         table = _read_jsonl(local_file(source, names=("tiny", "hub"), instead=_LOCAL))
     chosen = choose(_examples(table, where=f"the source {str(source)!r}"), n, seed=seed, what="problems")
@@ -86,7 +83,7 @@ def load(
     return chosen
 
 
-def _from_world(n: int, seed: int, shots: int, split: Literal["train", "test"]) -> pd.DataFrame:
+def _from_world(n: int, seed: int, shots: int) -> pd.DataFrame:
     from attnent.tiny import world
 
     if shots:
@@ -104,7 +101,7 @@ def _from_world(n: int, seed: int, shots: int, split: Literal["train", "test"]) 
             "n_children": problem.n_children,
             "gold_solution": problem.solution,
         }
-        for problem in world.problems(n, seed=seed, split=split)
+        for problem in world.problems(n, seed=seed)
     ]
     return pd.DataFrame(rows)
 
@@ -328,16 +325,11 @@ def grade_flexible(response: str, gold: str) -> Outcome:
     return _same_text(matches[-1] if matches else None, gold)
 
 
-def outcome_shares(grades: Iterable[str], *, confidence: float = 0.95) -> pd.DataFrame:
-    """Shares of correct (the accuracy), incorrect and truncated, each with its Wilson interval (`tasks.shares`)."""
-    return shares(grades, OUTCOMES, confidence=confidence)
+def grades_by_rule(responses: pd.DataFrame) -> pd.DataFrame:
+    """The grades of this module's reading and of the field's two rules: a row a response_id, a column a rule.
 
-
-def accuracy_by_rule(responses: pd.DataFrame) -> pd.DataFrame:
-    """The accuracy under this module's reading and under the field's two rules, each with its Wilson interval.
-
-    `responses` has the columns `response`, `gold`, `finish_reason`. Columns `rule`, `n` (correct), `share`, `low`,
-    `high`. The strict rule looks for `####` where any response has it, else for "The final answer is".
+    `responses` has the columns `response_id`, `response`, `gold`, `finish_reason`. The strict rule looks for `####`
+    where any response has it, else for "The final answer is".
     """
     form = "####" if responses["response"].str.contains("####", regex=False).any() else "final answer"
     rules = {
@@ -345,6 +337,5 @@ def accuracy_by_rule(responses: pd.DataFrame) -> pd.DataFrame:
         f"strict ({form})": lambda row: grade_strict(row.response, row.gold, form=form),
         "flexible": lambda row: grade_flexible(row.response, row.gold),
     }
-    of_rules = {rule: outcome_shares([judge(row) for row in responses.itertuples()]) for rule, judge in rules.items()}
-    correct = pd.concat([table.query("outcome == 'correct'").assign(rule=rule) for rule, table in of_rules.items()])
-    return correct[["rule", "n", "share", "low", "high"]].reset_index(drop=True)
+    grades = {rule: [judge(row) for row in responses.itertuples()] for rule, judge in rules.items()}
+    return pd.DataFrame(grades, index=pd.Index(responses["response_id"], name="response_id"))

@@ -8,6 +8,8 @@ import unicodedata
 from fractions import Fraction
 from typing import NamedTuple
 
+from text_to_num import find_numbers as spoken_numbers
+
 _MINUS = {ord(sign): "-" for sign in "−﹣－‐‑‒–—"}
 _THIN_SPACE = re.compile("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))")
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
@@ -32,27 +34,6 @@ _NUMBER = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _MOST_DIGITS = 300
-
-_SMALL_WORDS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-    seventeen eighteen nineteen"""
-_TENS_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_UNITS = {word: value for value, word in enumerate(_SMALL_WORDS.split())}
-_UNITS |= {word: 10 * value for value, word in enumerate(_TENS_WORDS.split(), 2)}
-_IRREGULAR = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth"}
-_IRREGULAR |= {"twelve": "twelfth"}
-
-
-def _ordinal(word: str) -> str:
-    return _IRREGULAR.get(word, f"{word[:-1]}ieth" if word.endswith("y") else f"{word}th")
-
-
-_ORDINALS = {_ordinal(word): value for word, value in _UNITS.items() if value}
-_ORDINAL_SCALES = {"hundredth": 100, "thousandth": 1_000, "millionth": 10**6}
-_MULTIPLIERS = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_WORD = "|".join(sorted([*_UNITS, *_ORDINALS, *_ORDINAL_SCALES, *_MULTIPLIERS], key=len, reverse=True))
-_PHRASE = re.compile(rf"\b(?:{_WORD})\b(?:(?:[ ]|-|[ ]and[ ]|,[ ])(?:{_WORD})\b)*", re.IGNORECASE)
-_PRONOUN_BEFORE = re.compile(r"\b(?:the|this|that|no|any|every|each|which|another)\s$", re.IGNORECASE)
-_PRONOUN_AFTER = re.compile(r"\s(?:of|who|that|another|by|day)\b", re.IGNORECASE)
 
 
 class Number(NamedTuple):
@@ -89,12 +70,8 @@ def find_numbers(text: str) -> list[Number]:
     Reads signs, currency signs, thousands separators, decimals, `3/4`, `1 1/2`, `2 million`, `85k`, `$1.2M`. A percent
     sign is a unit: `50%` is 50. Digits glued to a letter before them or raised (`CO2`, `m^2`) are not numbers.
     """
-    found = []
-    for match in _NUMBER.finditer(text):
-        value = _value(match)
-        if value is not None:
-            found.append(Number(value, match.start(), match.end()))
-    return found
+    values = ((_value(match), match) for match in _NUMBER.finditer(text))
+    return [Number(value, *match.span()) for value, match in values if value is not None]
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
@@ -118,45 +95,64 @@ def _ratio(top: str, bottom: str) -> Fraction | None:
     return Fraction(int(top), int(bottom)) if int(bottom) else None
 
 
+# ---- words
+
+_WORD = re.compile(r"[^\W_]+")
+_NO_NUMBER = re.compile(
+    r"""\bo\b|\bones\b|\bone\b(?=[ ](?:of|who|that|another|by|day)\b)
+        |(?:(?<=\bthe[ ])|(?<=\bthis[ ])|(?<=\bthat[ ])|(?<=\bno[ ])|(?<=\bany[ ])|(?<=\bevery[ ])|(?<=\beach[ ])
+           |(?<=\bwhich[ ])|(?<=\banother[ ])|(?<=\bfirst[ ])|(?<=\bsecond[ ])|(?<=\blast[ ]))one\b
+        |(?<=\d[ ])(?:hundred|thousand|million|billion|trillion)\b
+        |(?<=\bone[ ])second\b""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+class _Spoken(NamedTuple):
+    """A word as text2num asks for it."""
+
+    match: re.Match[str]
+    stays: bool
+
+    def text(self) -> str:
+        return self.match[0]
+
+    def nt_separated(self, previous: "_Spoken") -> bool:
+        return self.match.string[previous.match.end() : self.match.start()] not in (" ", "-")
+
+    def not_a_number_part(self) -> bool:
+        return self.stays
+
+
 def words_to_digits(text: str, *, ordinals: bool = True) -> str:
-    """The text with English number words as digits: `twenty-one` is 21, `nineteen eighty-four` is 1984, `eighth` is 8.
+    """The text with English number words as digits: `twenty-one` is 21, `nineteen eighty-four` 1984, `eighth` 8th.
 
-    `one` stays a word where it is a pronoun (`one of`, `the one`). With `ordinals=False` ordinal words stay too.
+    `one` stays a word where it is a pronoun (`one of`, `the one`), and so does the scale of `2 million`. With
+    `ordinals=False` ordinal words stay too.
     """
-    return _PHRASE.sub(lambda match: _phrase_to_digits(match, ordinals), text)
+    stays = {match.start() for match in _NO_NUMBER.finditer(text)}
+    spoken = [_Spoken(match, match.start() in stays) for match in _WORD.finditer(text)]
+    pieces: list[str] = []
+    before, done = 0.0, 0
+    for found in spoken_numbers(spoken, "en", threshold=0):
+        start, stop = spoken[found.start].match.start(), spoken[found.end - 1].match.end()
+        if found.is_ordinal and not ordinals:
+            continue
+        gap = text[done:start]
+        if pieces and (whole := _in_one(before, gap, found.value)):
+            before, pieces[-1] = float(whole), str(whole)
+        else:
+            scale = pieces and gap == " " and not before.is_integer()  # `two point five million`
+            pieces += [gap, text[start:stop] if scale else found.text]
+            before = found.value
+        done = stop
+    return "".join([*pieces, text[done:]])
 
 
-def _phrase_to_digits(match: re.Match[str], ordinals: bool) -> str:
-    words = re.findall(r"[a-z]+", match[0].lower())
-    has_ordinal = any(word in _ORDINALS or word in _ORDINAL_SCALES for word in words)
-    before, after = (
-        match.string[max(0, match.start() - 10) : match.start()],
-        match.string[match.end() : match.end() + 10],
-    )
-    pronoun = words == ["one"] and (_PRONOUN_BEFORE.search(before) or _PRONOUN_AFTER.match(after))
-    bare_scale = words[0] in _MULTIPLIERS and (re.search(r"[\d.]\s?$", before) or len(words) == 1)
-    if pronoun or bare_scale or (has_ordinal and not ordinals):
-        return match[0]
-    return " ".join(map(str, _evaluate([word for word in words if word != "and"])))
-
-
-def _evaluate(words: list[str]) -> list[int]:
-    """The numbers that a run of number words states, usually one."""
-    done: list[int] = []
-    total = current = 0
-    fresh = True
-    for word in words:
-        scale = _MULTIPLIERS.get(word) or _ORDINAL_SCALES.get(word)
-        unit = _UNITS.get(word, _ORDINALS.get(word))
-        if scale == 100:
-            current = (current or 1) * 100
-        elif scale:
-            total, current = total + (current or 1) * scale, 0
-        elif unit is not None and not fresh and current % 100 >= 10 and unit >= 10 and total == 0 and current < 100:
-            current = current * 100 + unit
-        elif unit is not None and not fresh and (current % 10 or (current % 100 and unit >= 10) or unit == 0):
-            done, total, current = [*done, total + current], 0, unit
-        elif unit is not None:
-            current += unit
-        fresh = False
-    return [*done, total + current]
+def _in_one(one: float, gap: str, other: float) -> int | None:
+    """The number that is said in two parts: `nineteen eighty-four`, `two thousand, one hundred`."""
+    if gap in (" ", "-") and min(one, other) >= 10 and max(one, other) < 100:
+        return int(100 * one + other)
+    if gap == ", " and one and one % 1_000 == 0 and other < 1_000:
+        return int(one + other)
+    return None
