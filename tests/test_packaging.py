@@ -85,6 +85,8 @@ def environment(folder: Path) -> Path:
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     own = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
     Path(own, "those_of_here.pth").write_text(sysconfig.get_path("purelib") + "\n")  # whose own .pth are not read
+    (folder / "share").mkdir(exist_ok=True)
+    (folder / "share" / "jupyter").symlink_to(Path(sys.prefix, "share", "jupyter"))  # templates of pages
     return python
 
 

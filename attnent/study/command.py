@@ -96,7 +96,7 @@ def run_study(chosen: argparse.Namespace) -> int:
     }
     out_dir.mkdir(parents=True, exist_ok=True)
     failed = 0
-    print(f"{len(notebooks)} notebooks of {notebooks[0].parent.resolve()} into {out_dir}", flush=True)
+    print(f"Notebooks of {notebooks[0].parent.resolve()}, results into {out_dir}", flush=True)
     for place, notebook in enumerate(notebooks, start=1):
         print(f"[{place}/{len(notebooks)}] {notebook.stem}", flush=True)
         try:
