@@ -28,15 +28,8 @@ _AXIS = {"showline": True, "linecolor": "#888", "ticks": "outside", "gridcolor":
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": "#222"},
-        "title": {
-            "x": 0.01,
-            "xanchor": "left",
-            "y": 1,
-            "yanchor": "top",
-            "yref": "container",
-            "pad": {"t": 12},
-            "font": {"size": 16},
-        },
+        "title": {"x": 0.01, "xanchor": "left", "y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 12}}
+        | {"font": {"size": 16}},
         "plot_bgcolor": "white",
         "paper_bgcolor": "white",
         "colorway": list(COLOURS),
