@@ -6,6 +6,7 @@ an LLM          a language model, asked
 """
 
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from typing import Literal, NamedTuple
 
 from pydantic import AliasChoices, BaseModel, Field
@@ -22,24 +23,7 @@ Kind = Literal[
     "arithmetic", "misread", "wrong operation", "missing step", "units", "copying", "format only", "none found"
 ]
 
-INSTRUCTION = """You examine solutions of word problems. You are given a problem{gold_too} and a student's solution \
-whose lines are numbered in square brackets, from 0.
-
-Find the first line in which the student's solution goes wrong: everything before it is right, and what it says is \
-false, or does not follow from the problem, or skips something that is needed. Later lines that only carry the error \
-on do not count. A different but valid way to the right answer is no error.
-
-Give
-- line: the number of that line;
-- quote: the wrong part of that line, copied character by character from it. Quote a clause or a whole equation, never \
-a bare number; leave out the number in brackets;
-- kind: arithmetic (a calculation with a wrong result), misread (the problem says something else), wrong operation \
-(right numbers, wrong calculation), missing step (something needed was left out before this line), units (units mixed \
-or converted wrongly), copying (a number taken over wrongly from the problem or an earlier line), format only (the \
-reasoning is right and only the form of the answer is not as asked), none found (there is no error);
-- explanation: one or two sentences: what is wrong and what would be right.
-
-For "none found" and "format only" give the last line as line and an empty quote."""
+INSTRUCTION = files("attnent.critic").joinpath("critic.md").read_text(encoding="utf-8").rstrip("\n")
 
 
 class Verdict(BaseModel):

@@ -1,9 +1,11 @@
 """Fresh prompts for notebook 01: a language model writes factual and creative ones, none twice, alike in length."""
 
+import json
 import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from importlib.resources import files
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -20,28 +22,8 @@ MOST_ROUNDS = 6
 SIMILAR = 85  # of 100: from here on two prompts count as one (rapidfuzz token sort ratio)
 MOST_WORDS = 60
 
-_WANTED: dict[Kind, str] = {
-    "factual": (
-        "Each asks for facts that are known and can be looked up: what something is, how it works, what happened, who "
-        "somebody was. No prompt asks for an opinion, for advice, for code, or for anything made up."
-    ),
-    "creative": (
-        "Each asks for something made up: a story, a poem, a scene, a dialogue, a letter, a myth, a speech. Nothing "
-        "that it asks for can be right or wrong, and no prompt asks for facts, for advice or for code."
-    ),
-}
-_SUBJECTS: dict[Kind, tuple[str, ...]] = {
-    "factual": (
-        "physics and astronomy", "rivers, mountains and seas", "people of the twentieth century", "medicine",
-        "the ancient world", "animals and plants", "machines and inventions", "music and painting", "law and money",
-        "languages and books", "wars and treaties", "weather and climate", "chemistry and materials", "sport and food",
-    ),
-    "creative": (
-        "the sea", "a city of the future", "a quarrel between neighbours", "an old house", "animals that speak",
-        "a journey by night", "a mistake and its consequences", "music", "winter", "a market", "a secret kept too long",
-        "an invention nobody needs", "two strangers", "a garden",
-    ),
-}  # fmt: skip
+# What the prompts of each kind are to be, and what they are to be about.
+_ASKED = json.loads(files("attnent.tasks").joinpath("fresh_prompts.json").read_text(encoding="utf-8"))
 
 
 class Batch(BaseModel):
@@ -89,11 +71,12 @@ def _requests(collected: dict[Kind, list[str]], n_asked: dict[Kind, int], wanted
     requests = []
     for kind in KINDS:
         for _ in range(math.ceil((wanted - len(collected[kind])) / A_BATCH)):
-            subjects = _SUBJECTS[kind]
+            subjects = _ASKED["subjects"][kind]
             repeat, place = divmod(n_asked[kind], len(subjects))
             asked = (
                 f"Write {A_BATCH} prompts that a user could give to an assistant, about {subjects[place]} in a wide "
-                f"sense. {_WANTED[kind]} Every prompt stands by itself, has 10 to 20 words, and none is like another."
+                f"sense. {_ASKED['wanted'][kind]} Every prompt stands by itself, has 10 to 20 words, and none is like "
+                "another."
             )
             requests.append((kind, Request([{"role": "user", "content": asked}], Batch, repeat)))
             n_asked[kind] += 1
