@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import weakref
 from html.parser import HTMLParser
 
 import nbformat
@@ -184,6 +185,44 @@ def test_where_judges_disagree_both_grades_are_shown(run):
     for judge, grade in (("one", "right"), ("two", "wrong"), ("three", "right")):
         run.add_labels("grades", [{"response_id": "p", "judge": judge, "grade": grade}])
     assert header_of(Scrubber(run))["responses"][0]["grade"] == "right / wrong"
+
+
+@pytest.fixture
+def read(monkeypatch) -> list[tuple[str, int]]:
+    """What is read of a Run while a test lasts: ids of responses, and how many Traces then are in memory."""
+    seen, traces, load = [], [], ae.Run.trace
+
+    def trace(run, id_):
+        seen.append((id_, sum(one() is not None for one in traces)))
+        loaded = load(run, id_)
+        traces.append(weakref.ref(loaded))
+        return loaded
+
+    monkeypatch.setattr(ae.Run, "trace", trace)
+    return seen
+
+
+@pytest.fixture
+def long_run(tmp_path) -> ae.Run:
+    examples = pd.DataFrame({"id": [f"r{k}" for k in range(9)], "prompt": "Why?"})
+    run = ae.Run.start(tmp_path / "run", identity={}, examples=examples)
+    for id_ in examples["id"]:
+        run.save(id_, made_up_trace(list("abc")))
+    assert len(run.responses) == 9  # the tables are made
+    return run
+
+
+def test_a_run_is_read_one_response_at_a_time(long_run, read):
+    Scrubber(long_run)
+    assert [id_ for id_, _ in read] == ["r0", *long_run.recorded], "the first says how large all will be"
+    assert max(n_in_memory for _, n_in_memory in read) <= 2
+
+
+def test_a_run_that_no_browser_opens_is_refused_before_it_is_read(long_run, read, monkeypatch):
+    monkeypatch.setattr(widget, "LIMIT_MB", 0.001)
+    with pytest.raises(ScrubberError, match=r"9 responses with 4 measures .* give fewer responses, or fewer maps"):
+        Scrubber(long_run)
+    assert [id_ for id_, _ in read] == ["r0"]
 
 
 def test_given_grades_come_before_the_runs_own(run):

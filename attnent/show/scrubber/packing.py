@@ -139,10 +139,10 @@ def _numbers(
     trace: xr.Dataset, measures: list[dict[str, Any]], samples: Mapping[str, Any], n_samples: int
 ) -> tuple[Float[np.ndarray, " word"], UInt8[np.ndarray, " code"]]:
     """Words and levels of a response, in the order in which scrubber.js reads them; a part goes to `samples`."""
-    means, ranges, codes = [], [], []
+    own, means, ranges, codes = without_cross(trace), [], [], []
     for name, is_map in ((one["name"], one["map"]) for one in measures):
         of_steps, of_heads = samples[name]
-        means.append(_means(trace, name))
+        means.append(_means(own, name))
         of_steps.append(means[-1])
         if is_map:
             values = measure(trace, name).transpose("layer", "head", "step").values
@@ -152,23 +152,22 @@ def _numbers(
             ranges += [rounded.low.ravel(), rounded.high.ravel()]
             codes.append(rounded.code.ravel())
     tokens = [trace[name].values.ravel() for name in ("token_id", *CANDIDATES)]
-    words = np.concatenate([*means, *_masses(trace), *tokens, *ranges]).astype(np.float32)  # ids: exact to 2**24
+    words = np.concatenate([*means, *_masses(own), *tokens, *ranges]).astype(np.float32)  # ids: exact to 2**24
     words[~np.isfinite(words)] = np.nan
     return words, np.concatenate(codes)
 
 
 def _means(trace: xr.Dataset, name: str) -> np.ndarray:
-    """A measure's mean over heads and self-attention layers, or a number of every token; NaN where there is none."""
+    """A measure's mean over layers and heads, or a number of every token, (step,); NaN where there is none."""
     if name in MEASURES or name in DERIVED:
-        return without_cross(measure(trace, name)).mean(["layer", "head"]).values
+        return measure(trace, name).mean(["layer", "head"]).values
     return trace[name].values if name in trace.variables else np.full(trace.sizes["step"], np.nan)
 
 
 def _masses(trace: xr.Dataset) -> list[np.ndarray]:
     """Mean weight on the sink, on the rest of the prompt and on generated text, (step,) each; together 1."""
-    own = without_cross(trace[["sink_mass", "prompt_mass"]]).astype(np.float64)
-    sink = own["sink_mass"]
-    prompt = own["prompt_mass"].clip(min=sink)  # rounded, it may be less than its first key's
+    sink, prompt = (trace[name].variable.astype(np.float64) for name in ("sink_mass", "prompt_mass"))
+    prompt = prompt.clip(min=sink)  # rounded, it may be less than its first key's
     parts = (sink, prompt - sink, (1 - prompt).clip(min=0))
     return [part.mean(["layer", "head"]).values for part in parts]
 
