@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import xarray as xr
@@ -30,17 +31,22 @@ def tables(folder: Path, examples: pd.DataFrame, state: State, read: Read) -> li
     same = [name for name, seen in state.items() if known.get(name) == seen]
     if len(same) == len(state) == len(known):
         return kept
-    new = dict(read([name for name in state if name not in set(same)]))
-    if kept and not new and len(same) == len(known):  # what is not in the tables cannot be read
+    about, tokens = [], []
+    for name, trace in read([name for name in state if name not in set(same)]):
+        tokens.append(token_table(trace).assign(response_id=name))
+        about.append({"response_id": name} | {column: trace.attrs[column] for column in ABOUT})
+        about[-1]["n_steps"] = trace.sizes["step"]
+    if kept and not about and len(same) == len(known):  # what is not in the tables cannot be read
         return kept
     parts = [[table[table["response_id"].isin(same)]] for table in kept] if same else [[], []]
-    if new:
-        for part, rows in zip(parts, _rows(examples, new), strict=True):
+    if about:
+        for part, rows in zip(parts, _rows(examples, about, tokens), strict=True):
             part.append(rows)
     place = {name: number for number, name in enumerate(state)}
     joined = [_in_order(pd.concat(part), place) for part in parts] if any(parts) else []
     if joined:
-        _save(folder, joined, {name: seen for name, seen in state.items() if name in {*same, *new}})
+        made = {*same, *(row["response_id"] for row in about)}
+        _save(folder, joined, {name: seen for name, seen in state.items() if name in made})
     return joined
 
 
@@ -57,19 +63,14 @@ def token_table(trace: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(columns | means)
 
 
-def _rows(examples: pd.DataFrame, traces: Mapping[str, xr.Dataset]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    tokens = pd.concat(
-        [token_table(trace).assign(response_id=name) for name, trace in traces.items()], ignore_index=True
-    )
+def _rows(
+    examples: pd.DataFrame, about: list[dict[str, Any]], of_traces: list[pd.DataFrame]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    tokens = pd.concat(of_traces, ignore_index=True)
     tokens.insert(0, "response_id", tokens.pop("response_id"))
-    about = pd.DataFrame(
-        [
-            {"response_id": name} | {column: trace.attrs[column] for column in ABOUT} | {"n_steps": trace.sizes["step"]}
-            for name, trace in traces.items()
-        ]
-    )
     means = tokens.groupby("response_id", sort=False)[[*MEANS, *TOKEN_MEANS]].mean()
-    return examples.merge(about, on="response_id").merge(means, left_on="response_id", right_index=True), tokens
+    responses = examples.merge(pd.DataFrame(about), on="response_id")
+    return responses.merge(means, left_on="response_id", right_index=True), tokens
 
 
 def _in_order(table: pd.DataFrame, place: Mapping[str, int]) -> pd.DataFrame:
