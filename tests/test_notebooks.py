@@ -37,6 +37,14 @@ def test_a_notebook_is_committed_without_outputs(path):
 
 
 @by_notebook
+def test_results_go_where_the_out_folder_says_from_wherever_the_notebook_is_run(path):
+    takes = parameters_of(path)
+    if "out_dir" in takes:
+        assert takes["out_dir"].default == "runs"
+        assert sum(cell.source.count("ae.out_folder(out_dir)") for cell in code_cells(path)) == 1
+
+
+@by_notebook
 def test_the_answer_and_the_main_figure_stand_within_five_cells(path):
     node = nbformat.read(path, as_version=4)
     assert any("answer" in cell.metadata.get("tags", []) for cell in node.cells[:5])
@@ -92,3 +100,17 @@ def test_a_notebook_runs_with_a_language_model_as_judge(number, of_llm, server, 
     assert server.asked
     for file in (file for file in tmp_path.rglob("*") if file.is_file()):
         assert KEY.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of the Jupyter kernel's client
+@pytest.mark.parametrize(("number", "of_llm"), [("02", {"judge": "gpt-4o"}), ("04", {"critic": "gpt-4o"})])
+def test_a_language_model_without_a_key_is_refused_before_anything_is_recorded(number, of_llm, tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    [path] = [path for path in NOTEBOOKS if path.name.startswith(number)]
+    outcome = run_notebook(path, {"out_dir": str(tmp_path / "runs")} | of_llm, tmp_path / "out")
+    assert outcome.status == "failed"
+    assert outcome.error.startswith("LLMError: there is no key for https://api.openai.com/v1; set OPENAI_API_KEY")
+    assert "\n" not in outcome.error
+    assert not (tmp_path / "runs").exists()
