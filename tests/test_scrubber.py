@@ -225,6 +225,11 @@ def test_a_run_that_no_browser_opens_is_refused_before_it_is_read(long_run, read
     assert [id_ for id_, _ in read] == ["r0"]
 
 
+def test_a_response_that_is_recorded_just_now_is_left_out(run, monkeypatch):
+    monkeypatch.setattr(ae.Run, "responses", run.responses.iloc[:1])
+    assert [one["id"] for one in header_of(Scrubber(run))["responses"]] == ["p"]
+
+
 def test_given_grades_come_before_the_runs_own(run):
     run.add_labels("grades", [{"response_id": "p", "judge": "exact", "grade": "wrong"}])
     grades = pd.Series({"p": "factual", "q": "creative"})

@@ -90,25 +90,21 @@ def size_mb(trace: xr.Dataset, n_steps: int, maps: Sequence[str]) -> float:
 def pack(
     traces: Iterable[tuple[str, xr.Dataset]],
     measures: list[dict[str, Any]],
-    *,
-    n_responses: int,
-    grades: Mapping[str, str],
-    errors: Mapping[str, list[dict[str, Any]]],
+    labels: Mapping[str, dict[str, Any]],
     decode: Callable[[int], str] | None,
 ) -> tuple[bytes, dict[str, Any], Float[np.ndarray, " step"]]:
     """The bytes, their header, and the means of the first measure in the first response.
 
-    `errors` are the spans of each response by its id; for the others see Scrubber.
+    `labels` are the grade and the error spans of each response by its id.
     """
     responses, words, levels, n_words, n_levels, texts = [], [], [], 0, 0, {}
     samples = {one["name"]: ([], []) for one in measures}
-    n_samples = max(1, min(10_000, _N_SAMPLES // n_responses))
+    n_samples = max(1, min(10_000, _N_SAMPLES // len(labels)))
     for id_, trace in traces:
         groups = _groups(trace)
         numbers, codes = _numbers(trace, measures, samples, n_samples)
-        labels = {"grade": grades.get(id_, ""), "errors": errors[id_]}
-        places = {"words": n_words, "levels": n_levels}
-        responses.append({"id": id_, "groups": groups} | labels | places | _facts(trace))
+        place = {"id": id_, "groups": groups, "words": n_words, "levels": n_levels}
+        responses.append(place | labels[id_] | _facts(trace))
         texts |= _texts(trace, groups, decode, texts)
         words.append(numbers)
         levels.append(codes)

@@ -35,14 +35,14 @@ function format(value, unit = "", error = 0) {
   return unit ? `${text} ${unit}` : text;
 }
 
+/** The smallest and the largest of what is known; null where nothing is. */
 function ends(...series) {
   const known = series.flatMap((values) => Array.from(values)).filter(Number.isFinite);
   return known.length ? [Math.min, Math.max].map((end) => known.reduce((a, b) => end(a, b))) : null;
 }
 
-function padded(limits) {
-  if (!limits) return null;
-  const [low, high] = limits, margin = high > low ? 0.06 * (high - low) : Math.max(0.5, Math.abs(low) * 0.1);
+function padded([low, high]) {
+  const margin = high > low ? 0.06 * (high - low) : Math.max(0.5, Math.abs(low) * 0.1);
   return [low - margin, high + margin];
 }
 
@@ -287,11 +287,12 @@ class Curve {
     for (const step of places(n, width / 110)) parts.push(write(this.x(step), bottom + 14, step));
     parts.push(nameAxis((left + right) / 2, CURVE.height - 4, "step (token)"));
     if (overlay && overlayLimits) {
-      const y = axis(parts, overlayLimits, overlay.unit, { at: right + 5, anchor: "start", middle: width - 4 });
+      const y = axis(parts, padded(overlayLimits), overlay.unit, { at: right + 5, anchor: "start", middle: width - 4 });
       line(means[overlay.name], y, "second", `${overlay.title} (right axis)`);
     }
     if (limits) {
-      const grid = `M${left} 0H${right}`, y = axis(parts, limits, about.unit, { at: left - 5, anchor: "end", middle: 11, grid });
+      const grid = `M${left} 0H${right}`, place = { at: left - 5, anchor: "end", middle: 11, grid };
+      const y = axis(parts, padded(limits), about.unit, place);
       if (cell >= 0) line(means[about.name], y, "mean", `${about.title}, mean of heads`);
       line(values, y, "main", name);
     }
@@ -462,7 +463,8 @@ const barOf = (kind, share) => h("span", { class: kind, style: `width: ${100 * (
 
 /** Where attention falls: of the followed head where its numbers were sent, else the mean. */
 function masses({ response, map, step }) {
-  const { sink_mass: sink, prompt_mass: prompt } = response.maps, cell = map.followed, isOfHead = cell >= 0 && sink && prompt;
+  const { sink_mass: sink, prompt_mass: prompt } = response.maps, cell = map.followed;
+  const isOfHead = cell >= 0 && sink && prompt;
   let shares = response.masses.map((values) => values[step]), error = 0.0005;
   if (isOfHead) {
     const onSink = valueAt(sink, step, cell), onPrompt = valueAt(prompt, step, cell);
@@ -535,7 +537,8 @@ class Scrubber {
       h("label", {}, h("span", {}, label), select);
       return [name, select];
     }));
-    options(controls.grade, [["", `all (${responses.length})`], ...Array.from(grades, ([grade, n]) => [grade, `${grade} (${n})`])]);
+    const ofGrades = Array.from(grades, ([grade, n]) => [grade, `${grade} (${n})`]);
+    options(controls.grade, [["", `all (${responses.length})`], ...ofGrades]);
     options(controls.measure, titles);
     options(controls.overlay, [["", "none"], ...titles]);
     controls.grade.parentNode.hidden = !grades.size;
@@ -618,8 +621,7 @@ class Scrubber {
     const means = ({ name }) => panels.map(({ response }) => response.means[name]);
     const values = panels.map((panel) => panel.values), isHead = panels.some(({ cell }) => cell >= 0);
     const limits = isHead ? ends(...values) : about.limits;
-    const ofCurve = padded(ends(...values, ...(isHead ? means(about) : [])));
-    const ofOverlay = padded(overlay && ends(...means(overlay)));
+    const ofCurve = ends(...values, ...(isHead ? means(about) : [])), ofOverlay = overlay && ends(...means(overlay));
     for (const panel of panels) {
       panel.map.layout();
       panel.colour(limits, ofCurve, ofOverlay);

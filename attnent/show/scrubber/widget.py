@@ -72,9 +72,10 @@ class Scrubber(anywidget.AnyWidget):
         if isinstance(traces_or_run, Run):
             grades = _grades_of(traces_or_run) if grades is None else grades
             errors = _labels_of(traces_or_run, "errors", _SPAN) if errors is None else errors
-        labels = {"grades": _checked_grades(grades, n_steps), "errors": _by_response(errors, n_steps)}
+        given, spans = _checked_grades(grades, n_steps), _by_response(errors, n_steps)
+        labels = {id_: {"grade": given.get(id_, ""), "errors": spans[id_]} for id_ in n_steps}
         measures = measures_of(examples, maps)
-        data, header, means = pack(traces, measures, n_responses=len(n_steps), decode=decode, **labels)
+        data, header, means = pack(traces, measures, labels, decode)
         self._coloured_text = coloured_text(header["responses"][0], header["measures"][0], means)
         self._responses = {one["id"]: one for one in header["responses"]}
         self._measures = [one["name"] for one in measures]
@@ -82,15 +83,7 @@ class Scrubber(anywidget.AnyWidget):
         super().__init__(data=data, response=next(iter(self._responses)), measure=maps[0], overlay=overlay)
 
     @classmethod
-    def of(
-        cls,
-        run: Run,
-        response_ids: Iterable[str],
-        *,
-        megabytes: float = 32,
-        maps: Sequence[str] = MAPS,
-        **settings: Any,
-    ) -> "Scrubber":
+    def of(cls, run: Run, response_ids: Iterable[str], *, megabytes: float = 32, **settings: Any) -> "Scrubber":
         """A Scrubber of these responses, as many of the first as so many MB hold, but one at least.
 
         For notebooks that are saved and sent: a response of a large model can take several MB. `settings` are those of
@@ -99,11 +92,11 @@ class Scrubber(anywidget.AnyWidget):
         chosen: dict[str, xr.Dataset] = {}
         for id_ in response_ids:
             trace = run.trace(id_)
-            megabytes -= size_mb(trace, trace.sizes["step"], maps)
+            megabytes -= size_mb(trace, trace.sizes["step"], settings.get("maps", MAPS))
             if chosen and megabytes < 0:
                 break
             chosen[id_] = trace
-        return cls(chosen, maps=maps, **settings)
+        return cls(chosen, **settings)
 
     def save(self, path: str | Path) -> None:
         """Write one HTML file that scrubs without a kernel and asks the network for nothing."""
@@ -166,8 +159,9 @@ def _shown(source: Source) -> tuple[Iterable[tuple[str, xr.Dataset]], list[xr.Da
     A Run is read one response at a time: together they may be more than the memory holds.
     """
     if isinstance(source, Run):
-        traces, examples = source.traces(), [trace for _, trace in islice(source.traces(), 1)]
+        examples = [trace for _, trace in islice(source.traces(), 1)]
         n_steps = source.responses.set_index("response_id")["n_steps"].to_dict() if examples else {}
+        traces = ((id_, trace) for id_, trace in source.traces() if id_ in n_steps)  # more may be recorded just now
     else:
         source = [source] if isinstance(source, xr.Dataset) else source
         named = source.items() if isinstance(source, Mapping) else enumerate(source)
