@@ -57,7 +57,7 @@ def test_parameters_have_the_defaults_and_types_of_their_cell(known):
         ("usd_per_million", "[1, 2.5]", [1.0, 2.5]),
         ("usd_per_million", "null", None),
         ("strict", "true", True),
-        ("strict", "False", False),
+        ("strict", "false", False),
     ],
 )
 def test_a_text_is_read_as_what_the_parameter_takes(known, name, text, value):

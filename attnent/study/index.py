@@ -76,12 +76,11 @@ def _row(path: Path, out_dir: Path) -> str:
 
 def _cells(*cells: tuple[Any, str]) -> str:
     """A row of the index: for each column the key that it sorts by, and clean HTML."""
-    shown = zip(_COLUMNS, cells, strict=True)
-    return f"<tr>{''.join(_cell(name.partition(',')[0], key, content) for name, (key, content) in shown)}</tr>"
-
-
-def _cell(name: str, key: Any, content: str) -> str:
-    return f'<td data-name="{name}" data-key="{html.escape(str(key))}">{content}</td>'
+    shown = (
+        f'<td data-name="{name.partition(",")[0]}" data-key="{html.escape(str(key))}">{content}</td>'
+        for name, (key, content) in zip(_COLUMNS, cells, strict=True)
+    )
+    return f"<tr>{''.join(shown)}</tr>"
 
 
 def _about(outcome: Outcome, folder: Path) -> str:

@@ -23,7 +23,6 @@ _TYPES = {
     "bool": (bool, "true or false"),
 }
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
-_JSON_OF = {"None": "null", "True": "true", "False": "false"}
 _SECRETS = ("OPENAI_API_KEY", "HF_TOKEN")
 _WITH_A_USER = re.compile(r"\s*[\w+.-]+://\S*@")
 
@@ -50,7 +49,7 @@ class Parameter(NamedTuple):
     def read(self, text: str) -> Any:
         """`take` for a value from the command line: the text as it is where text is asked for, else what JSON reads."""
         try:
-            value = json.loads(_JSON_OF.get(text, text))
+            value = json.loads("null" if text == "None" else text)
         except (ValueError, RecursionError):
             value = text
         means_null = value is None and self._fits(None)
