@@ -14,7 +14,8 @@ import pandas as pd
 
 from attnent.runs import Run
 from attnent.tasks import TaskError, choose, from_hub, local_file, need_columns, text_ids
-from attnent.tasks.rules.numbers import find_numbers, plain, words_to_digits
+from attnent.tasks.rules.numbers import Number, amounts, plain, words_to_digits
+from attnent.tasks.rules.sums import find_values
 
 OUTCOMES = ("correct", "incorrect", "truncated")
 JUDGE = "answer read"
@@ -160,6 +161,7 @@ _LATEX_SPACE = re.compile(r"\\[()\[\],;:! ]|\\q?quad|~")
 _LATEX_WORD = re.compile(r"\\(approx|times|cdot|div|left|right|displaystyle)\b")
 _LATEX_WORDS = {"approx": "=", "times": "*", "cdot": "*", "div": "/"}
 _EMPHASIS = re.compile(r"\*\*|__|~~|`")
+_RAISED = re.compile(r"(?<=\d)\s?\^\s?(?:\{\s?(-?\d+)\s?\}|(-?\d+))")
 
 _IS = r"\b(?:is|are|was|equals|would[ ]be|comes[ ]to)\b"
 _ANCHOR = re.compile(
@@ -188,6 +190,8 @@ _BRACKETS = re.compile(r"\([^()\n]{0,300}\)")
 _DENIED = re.compile(r"\bnot[ ][$€£]?[\d.,]{1,30}\d?\b,?", re.IGNORECASE)
 _HEADING = re.compile(r"\d+\.[ ]+[A-Za-z]")
 _NEGATIVE = re.compile(r"\bnegative[ ]+(?=[$€£]?\d)|^\W{0,5}minus[ ]+(?=[$€£]?\d)", re.IGNORECASE)
+_AND_A_PART = re.compile(r"\d+ and (?:a|one) (?:half|quarter|third)\b")
+_OR = re.compile(r"\s?(?P<unit>[A-Za-z%]*),?\s+or\s+")
 
 
 def read_answer(text: str) -> Answer:
@@ -196,22 +200,22 @@ def read_answer(text: str) -> Answer:
     Markdown and LaTeX are taken off first. Then, from the last anchor of the text backwards (`final answer`, `####`,
     `\boxed{`, `the answer is`, `answer:`, a line `A:`), the rest of the sentence is read: right of its last `=` when
     there is one outside brackets, there the first number. Without any anchor that leads to a number, the last number
-    of the text (outside brackets if there is one) counts, with `how="last"`; with no number at all the value is None
-    and `how="none"`.
+    of the text (outside brackets if there is one) counts, with `how="last"`; with no number at all, or with two to
+    choose from (`18 or 20`), the value is None and `how="none"`.
 
-    Percent signs, currencies and units are left off: `50%` is 50. `\frac{3}{4}`, `½` and `1 1/2` are exact fractions.
+    Percent signs, currencies and units are left off: `50%` is 50. `\frac{3}{4}`, `½`, `1 1/2` and `half` are exact
+    fractions; what is left to calculate (`2 * 9`, `10^3`) is calculated.
     """
     text = _without_markup(text)
     for anchor in reversed(list(_ANCHOR.finditer(text))[-_MOST_ANCHORS:]):
-        value = _number_stated(_statement(text, anchor))
-        if value is not None:
-            return Answer(value, _HOW[anchor.lastgroup or "label"])
-    numbers = (
-        find_numbers(_BRACKETS.sub(" ", text))
-        or find_numbers(text)
-        or find_numbers(words_to_digits(text, ordinals=False))
-    )
-    return Answer(numbers[-1].value, "last") if numbers else Answer(None, "none")
+        if stated := _stated(_statement(text, anchor)):
+            return _answer(stated[0], _HOW[anchor.lastgroup or "label"])
+    said = _values(_BRACKETS.sub(" ", text)) or _values(text)
+    return _answer(said[-1] if said else None, "last")
+
+
+def _answer(value: Fraction | None, how: How) -> Answer:
+    return Answer(value, "none" if value is None else how)
 
 
 def _without_markup(text: str) -> str:
@@ -223,11 +227,15 @@ def _without_markup(text: str) -> str:
         text = _LATEX_SIGN.sub(r"\1", text)
         text = _LATEX_WORD.sub(lambda match: _LATEX_WORDS.get(match[1], " "), text)
         text = _LATEX_SPACE.sub(" ", text)
-    return _EMPHASIS.sub("", text).replace("≈", "=")
+    text = _EMPHASIS.sub("", text).replace("≈", "=")
+    text = _RAISED.sub(lambda match: f"**{match[1] or match[2]}", text)
+    return _AND_A_PART.sub(lambda match: amounts(match[0]), text)
 
 
 def _slashed(match: re.Match[str]) -> str:
-    before, top, bottom = match[1] or "", match[2] or match[4], match[3] or match[5]
+    before, top, bottom = match[1] or "", int(match[2] or match[4]), int(match[3] or match[5])
+    if bottom < 0:
+        top, bottom = -top, -bottom
     return f"{before}{' ' if before else ''}{top}/{bottom}"
 
 
@@ -258,15 +266,34 @@ def _braced(text: str, start: int) -> str:
     return text[start : start + 200].split("\n")[0]
 
 
-def _number_stated(statement: str) -> Fraction | None:
+def _stated(statement: str) -> list[Fraction | None]:
     statement = _NEGATIVE.sub("-", _DENIED.sub("", statement))
     outside = _BRACKETS.sub(" ", statement)
-    candidates = [outside.rsplit("=", 1)[1]] if "=" in outside else []
-    for candidate in [*candidates, outside, statement]:
-        numbers = find_numbers(candidate) or find_numbers(words_to_digits(candidate, ordinals=False))
-        if numbers:
-            return numbers[0].value
-    return None
+    right = outside.rsplit("=", 1)[1] if "=" in outside else ""
+    return _values(right) or _values(outside) or _values(statement)
+
+
+def _values(text: str) -> list[Fraction | None]:
+    """The numbers of a text in order, in words where none is in digits; None for two to choose from."""
+    numbers = find_values(text)
+    if not numbers:
+        text = amounts(words_to_digits(text, ordinals=False))
+        numbers = find_values(text)
+    values: list[Fraction | None] = []
+    for place, number in enumerate(numbers):
+        if place and _to_choose(text, numbers[place - 1], number):
+            values[-1] = None
+        else:
+            values.append(number.value)
+    return values
+
+
+def _to_choose(text: str, one: Number, other: Number) -> bool:
+    """Whether two numbers that are not the same are offered, in the same unit: `18 or 20 dollars`."""
+    between = _OR.fullmatch(text, one.stop, other.start)
+    if between is None or one.value in (other.value, 100 * other.value, other.value / 100):
+        return False
+    return text[other.stop : other.stop + 40].lstrip().startswith(between["unit"])
 
 
 # -------------------------------------------------------------------------------------------------------------- grading

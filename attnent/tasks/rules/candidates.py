@@ -16,7 +16,7 @@ _OR_BEFORE = re.compile(rf"([^\W_]+)[\"']?(?:,?\s+or\s+|\s?/\s?){_CANDIDATE}[\"'
 _AND_AFTER = re.compile(rf"[\"'*)\]]{{0,3}},?\s+and\s+{_CANDIDATE}[\"']?([A-Z][^\W_]*|\d+)")
 _AND_BEFORE = re.compile(rf"([A-Z][^\W_]*),?\s+and\s+{_CANDIDATE}[\"'(]?$")
 _AND_AT_END = re.compile(r"\s+and\s+([^\W_]+)\W*$")
-_AND_AT_START = re.compile(r"^\W*(?:the\s)?([^\W_]+)\s+and\s+$", re.IGNORECASE)
+_AND_JUST_BEFORE = re.compile(r"([^\W_]+)\s+and\s+(?:the\s)?$", re.IGNORECASE)
 _LIST_AFTER = re.compile(r"(?:,\s+[^\W_][\w. ]{0,30}){1,6},?\s+or\s+[^\W_]")
 _FULL_NAME = r"[A-Z][^\W_]*(?: [A-Z][^\W_]*){1,3}"
 _NAMES_AFTER = re.compile(rf"(?:,\s+{_FULL_NAME}){{2,}}\W*$|\s*\n\s*{_FULL_NAME}\s*(?:\n|$)")
@@ -38,7 +38,7 @@ def among_candidates(answer: str, start: int, stop: int, known: frozenset[str]) 
     if answer[start].isupper():
         beside += [_AND_AFTER.match(after), _AND_BEFORE.search(before)]
     else:
-        beside += [_AND_AT_END.match(after), _AND_AT_START.match(before)]
+        beside += [_AND_AT_END.match(after), _AND_JUST_BEFORE.search(before)]
     return any(match is not None and form_of(match[1]) not in known | COMMON for match in beside)
 
 

@@ -2,14 +2,17 @@
 
 import re
 
+from attnent.tasks.rules.dates import DATE
+from attnent.tasks.rules.numbers import NUMBER
+
 _TAKEN_BACK = re.compile(
-    r"(?:(?:^|[.!?…]\s+|\n)actually\b|\bcorrection\s*:|\bno,\s+wait\b|\bwait,\s+(?:no|that)\b|,\s+no,|(?<=[.!?…]\s)no,"
+    r"(?:(?:^|[.!?…]\s+|\n)actually\b|\bcorrection\s*:|\bno,\s+wait\b|\bwait,\s+(?:no|that)\b|,\s+(?=no,)|(?<=[.!…]\s)(?=no,)"
     r"|\bI meant?\b(?! it)|\b(?:that|this) (?:is|was) (?:wrong|not right|incorrect)\b)[:,]?",
     re.IGNORECASE,
 )
 _LONGEST_CLAUSE = 600
 _SENTENCE = re.compile(
-    r"(?<!\bSt)(?<!\bMt)(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bvs)(?<!\bNo)(?<!\b[A-Z])(?<!\bretd)"
+    r"(?<!\bSt)(?<!\bMt)(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bvs)(?<!\bNo(?=\.\s\d))(?<!\b[A-Z])(?<!\bretd)"
     r"(?<!\bJan)(?<!\bFeb)(?<!\bMar)(?<!\bApr)(?<!\bAug)(?<!\bSept)(?<!\bSep)(?<!\bOct)(?<!\bNov)(?<!\bDec)[.!?…]+(?=\s|$)|\n+"
 )
 _CLAUSE = re.compile(
@@ -88,12 +91,14 @@ def _split(pattern: re.Pattern[str], text: str) -> list[str]:
 # ---- denied
 
 _AFFIRMING = re.compile(
-    r"\bnot (?=only\b|just\b|merely\b)|\b(?:not|n't)(?=[^,;.]{0,60}\buntil\b)|\b(?:was|is)n't (?=(?:it|that)\b)",
+    r"\b(?:no ?one|nobody|none|nothing) (?:other than|but|except)\b|\bnot (?=only\b|just\b|merely\b)"
+    r"|\b(?:not|n't)(?=[^,;.]{0,60}\buntil\b)|\b(?:was|is)n't (?=(?:it|that)\b)",
     re.IGNORECASE,
 )
 _DENYING = re.compile(
-    r"(?:\b(?:not|never|nor|neither|cannot be|rather than|instead of|other than|except|excluding|everything but"
-    r"|anything but|anyone but|unlike|contrary to|near|(?:km|miles|kilomet\w+|minutes|hours) from)\b"
+    r"(?:\b(?:not|never|nor|neither|cannot be|rather than|instead of|other than|except|excluding|apart from|save for"
+    r"|(?:every|any)(?:one|body|thing|where) but|all but|unlike|contrary to|near"
+    r"|(?:km|miles|kilomet\w+|minutes|hours) from)\b"
     r"|n't\b)[^,;:.!?)\n]*?(?=[,;:!?)\n]|\.(?:\s|$)|\bbut\b|$)",
     re.IGNORECASE,
 )
@@ -106,9 +111,22 @@ _CONCEDED = re.compile(
 _DENIED_SUBJECT = re.compile(
     r"(?:\b[A-Z][^\W_]*[ -]){1,5}(?=(?:did not|didn't|was not|wasn't|is not|isn't|has never|never)\s)"
 )
+_DENIED_QUESTION = re.compile(
+    r"[^.!?\n]{0,200}\?\s+(?:\w+\s){0,2}(?:no\b(?! doubt)|not(?=\W*$|[.!]))\W?", re.IGNORECASE
+)
+_BOUND = re.compile(
+    rf"""\b(?:(?:before|after|prior[ ]to)[ ]{DATE.pattern}
+        |(?:(?<!\bno[ ])(?:more|fewer|less|later|earlier)[ ]than|at[ ](?:least|most)|up[ ]to|under
+           |over(?![ ]\S+[ ](?:second|minute|hour|day|week|month|year|decade)))[ ]{NUMBER.pattern})""",
+    re.VERBOSE | re.IGNORECASE,
+)
 
 
-def affirmed(text: str) -> str:
-    """The text without what it denies or only compares with: `not Paris but Lyon` leaves Lyon."""
-    text = _CONCEDED.sub(" ", _AFFIRMING.sub("", text))
+def affirmed(text: str, gold: str) -> str:
+    """The text without what it denies or only compares with: `not Paris but Lyon` leaves Lyon, `before 1999` nothing.
+
+    Where the gold answer is itself a bound, bounds stay.
+    """
+    text = _CONCEDED.sub(" ", _AFFIRMING.sub("", _DENIED_QUESTION.sub(" ", text)))
+    text = text if _BOUND.search(gold) else _BOUND.sub(" ", text)
     return _DENYING.sub(" ", _DENIED_SUBJECT.sub(" ", text))

@@ -9,7 +9,7 @@ _MONTH = (
     r"|nov(?:ember)?|dec(?:ember)?)\b\.?"
 )
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
-_DATE = re.compile(
+DATE = re.compile(
     rf"""(?<![\w.])(?:
         (?P<day1>{_DAY})[ ](?:of[ ])?(?:day[ ]of[ ])?(?P<month1>{_MONTH})(?:,?[ ](?:of[ ])?(?P<year1>\d{{4}})\b)?
       | (?P<month2>{_MONTH})[ ](?:the[ ])?(?P<day2>{_DAY})\b(?:,?[ ](?:of[ ])?(?P<year2>\d{{4}})\b)?
@@ -39,7 +39,7 @@ def find_dates(text: str) -> list[Date]:
 
     `3/4/1990` can be read in two ways: both stand in the list, with the same span. Impossible dates are left out.
     """
-    return [date for match in _DATE.finditer(text) for date in _readings(match)]
+    return [date for match in DATE.finditer(text) for date in _readings(match)]
 
 
 def _readings(match: re.Match[str]) -> list[Date]:

@@ -11,6 +11,8 @@ from attnent.tasks.rules.numbers import plain, words_to_digits
 from attnent.tasks.rules.quantities import judge_number, judge_span, wanted_number, wanted_span
 from attnent.tasks.rules.words import COMMON, fold, forms, words
 
+_YES_OR_NO = re.compile(r"(?:^\W*(?=(?:yes|no)\b(?! doubt))|\b(?=(?:yes|no)\b\s*(?:[,.!;:]|$)))(yes|no)", re.IGNORECASE)
+
 
 def judge_offline(question: str, gold: str, answer: str) -> Outcome:
     """Judge an answer by rules: "correct", "incorrect" or "not_attempted". Never raises.
@@ -24,12 +26,10 @@ def judge_offline(question: str, gold: str, answer: str) -> Outcome:
     """
     if gold.strip() and answer.strip() == gold.strip():
         return "correct"
-    text = plain(settled(answer))
-    yes_or_no = re.fullmatch(r"\W*(yes|no)\W*", gold, re.IGNORECASE)
-    if yes_or_no and (said := re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)):
-        return "correct" if said[1].lower() == yes_or_no[1].lower() else "incorrect"
-    offered, refused = committed(text)
-    kept = affirmed(offered)
+    offered, refused = committed(words_to_digits(plain(settled(answer))))
+    if re.fullmatch(r"\W*(?:yes|no)\W*", gold, re.IGNORECASE) and (said := _YES_OR_NO.search(offered)):
+        return "correct" if said[1].lower() in gold.lower() else "incorrect"
+    kept = affirmed(offered, words_to_digits(plain(gold)))
     verdict = _judge_text(question, gold, kept, refused=refused)
     if verdict == "not_attempted" and kept != offered and not refused:
         denied = _judge_text(question, gold, offered, refused=False)
@@ -68,7 +68,6 @@ def _wanted_dates(gold: str, question: str) -> list[Date]:
 
 
 def _judge_date(wanted: list[Date], text: str, question: str) -> Outcome:
-    text = words_to_digits(text)
     asked = {date[:3] for date in find_dates(words_to_digits(plain(question)))} - {gold[:3] for gold in wanted}
     said = [date for date in find_dates(text) if date[:3] not in asked]
     verdicts = [(date, {compare(date, gold) for gold in wanted}) for date in said]

@@ -180,9 +180,10 @@ def _acronyms(wanted: list[Word], spoken: list[Word]) -> Iterator[tuple[int, int
 
 _ASKS_FOR_PERSON = re.compile(
     r"\bwho(?:m|se)?\b|\b(?:first|last|full|maiden) name\b|\bname of the (?:\w+ ){0,3}(?:wo)?man\b"
-    r"|\b(?:which|what) (?:\w+ ){0,3}(?:composer|writer|author|artist|painter|singer|actor|actress|player|king|queen"
-    r"|president|minister|scientist|mathematician|poet|director|architect|politician|chemist|physicist|engineer"
-    r"|inventor|sculptor|mayor|senator|person|people|woman|women|man|men)s?\b",
+    r"|\b(?:which|what) (?:(?!(?:was|were|did|does|has|had)\b)\w+ ){0,3}"
+    r"(?:composer|writer|author|artist|painter|singer|actor|actress|player|king|queen|president|minister|scientist"
+    r"|mathematician|poet|director|architect|politician|chemist|physicist|engineer|inventor|sculptor|mayor|senator"
+    r"|person|people|woman|women|man|men)s?\b",
     re.IGNORECASE,
 )
 

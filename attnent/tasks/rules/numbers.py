@@ -11,7 +11,7 @@ from typing import NamedTuple
 from text_to_num import find_numbers as spoken_numbers
 
 _MINUS = {ord(sign): "-" for sign in "−﹣－‐‑‒–—"}
-_THIN_SPACE = re.compile("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))")
+_THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:[ '’\u00a0\u2009\u202f]\d{3})+(?![\d.,]*\d)")
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 
 _SCALES = {
@@ -24,7 +24,7 @@ _SCALES = {
     "billion": 10**9,
     "trillion": 10**12,
 }
-_NUMBER = re.compile(
+NUMBER = re.compile(
     r"""(?P<sign>(?<![\w).])-)?(?:[$€£¥](?P<late_sign>-)?)?
         (?<![A-Za-z_^])(?<!\^\{)(?<!\d)(?<!\d\.)
         (?:(?P<whole>\d+)[ ]{1,3}(?P<top>\d+)/(?P<bottom>\d+)(?![/\d])
@@ -47,11 +47,12 @@ class Number(NamedTuple):
 def plain(text: str) -> str:
     """The text with compatibility forms unfolded (NFKC), decimal digits of all scripts as 0-9 and one minus sign.
 
-    Vulgar fractions become `1/2` (with a space after a digit, so that 1½ is `1 1/2`), raised digits `^2`.
+    Vulgar fractions become `1/2` (with a space after a digit, so that 1½ is `1 1/2`), raised digits `^2`, thousands
+    set apart by a space or an apostrophe `1,000`.
     """
+    text = _THOUSANDS.sub(lambda match: re.sub(r"\D", ",", match[0]), text)
     if text.isascii():
         return text
-    text = _THIN_SPACE.sub(",", text)
     text = _SUPERSCRIPT.sub(lambda match: "^" + unicodedata.normalize("NFKC", match[0]), text)
     text = "".join(_unfold_fraction(char, before) for char, before in zip(text, " " + text, strict=False))
     text = unicodedata.normalize("NFKC", text).replace("\u2044", "/").translate(_MINUS)
@@ -70,7 +71,7 @@ def find_numbers(text: str) -> list[Number]:
     Reads signs, currency signs, thousands separators, decimals, `3/4`, `1 1/2`, `2 million`, `85k`, `$1.2M`. A percent
     sign is a unit: `50%` is 50. Digits glued to a letter before them or raised (`CO2`, `m^2`) are not numbers.
     """
-    values = ((_value(match), match) for match in _NUMBER.finditer(text))
+    values = ((_value(match), match) for match in NUMBER.finditer(text))
     return [Number(value, *match.span()) for value, match in values if value is not None]
 
 
@@ -156,3 +157,25 @@ def _in_one(one: float, gap: str, other: float) -> int | None:
     if gap == ", " and one and one % 1_000 == 0 and other < 1_000:
         return int(one + other)
     return None
+
+
+_DOZEN = re.compile(r"\b(?:(?P<count>\d+)|(?P<half>half)(?: an?)?|a) dozen\b", re.IGNORECASE)
+_PART = re.compile(
+    r"\b(?:(?P<whole>\d+) and )?(?:(?P<count>\d+|an?|one)[ -])?(?P<part>hal(?:f|ves)|3rds?|thirds?|quarters?)\b",
+    re.IGNORECASE,
+)
+_PARTS = {"h": 2, "3": 3, "t": 3, "q": 4}
+
+
+def amounts(text: str) -> str:
+    """A text that went through `words_to_digits` with dozens and parts as digits: `2 and a half` is 2 1/2."""
+    text = _DOZEN.sub(lambda match: str(6 if match["half"] else 12 * int(match["count"] or 1)), text)
+    return _PART.sub(_part, text)
+
+
+def _part(match: re.Match[str]) -> str:
+    count, part = match["count"] or "", match["part"].lower()
+    if not (count or part == "half"):
+        return match[0]
+    whole = f"{match['whole']} " if match["whole"] else ""
+    return f"{whole}{count if count.isdigit() else 1}/{_PARTS[part[0]]}"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from attnent.tasks.rules import Outcome
 from attnent.tasks.rules.candidates import side_by_side, stated_twice
 from attnent.tasks.rules.dates import Date, find_dates
-from attnent.tasks.rules.numbers import Number, find_numbers, plain, words_to_digits
+from attnent.tasks.rules.numbers import Number, amounts, find_numbers, plain, words_to_digits
 from attnent.tasks.rules.words import fold, forms, words
 
 
@@ -39,7 +39,7 @@ _MOST_NUMBERS = 200
 
 def wanted_number(gold: str, question: str) -> Wanted | None:
     """The gold answer as a number with its tolerance, None when it is no number."""
-    gold = words_to_digits(plain(gold))
+    gold = amounts(words_to_digits(plain(gold)))
     tolerance = _RANGE.search(gold)
     base = re.sub(r"\([^()]*\)", " ", gold) if tolerance else gold
     numbers = find_numbers(base)
@@ -89,12 +89,10 @@ def judge_number(wanted: Wanted, text: str, question: str) -> Outcome:
     """The verdict on an answer to a question for a number."""
     asked = re.search(r"\bhow many (?:more |other |different )?(\w+)", question, re.IGNORECASE)
     counted = forms(asked[1]) if asked else frozenset()
-    text = words_to_digits(text)
+    text = amounts(text)
     for noun in counted:
         text = re.sub(rf"\bno (?={re.escape(noun)})", "0 ", text, flags=re.IGNORECASE)
     said = _said_numbers(text, wanted, question)
-    if not said and len(words(text)) <= 4:
-        said = find_numbers(text)
     said = [one for one in said if counted & _next_words(text, one.stop)] or said
     if not said:
         return "not_attempted"
@@ -110,18 +108,22 @@ def _next_words(text: str, stop: int) -> set[str]:
 
 
 def _said_numbers(text: str, wanted: Wanted, question: str) -> list[Number]:
-    """The numbers of an answer, in the wanted unit: none of the question, of a date or of another currency."""
+    """The numbers of an answer, in the wanted unit (0 in one of another kind).
+
+    In more than a few words, none of the question and none of a date.
+    """
+    brief = len(words(text)) <= 4
     asked = {number.value for number in find_numbers(words_to_digits(plain(question)))}
     year_wanted = 1000 <= wanted.low <= 2099
     dates = [date for date in find_dates(text) if date.month or not (year_wanted or _counts(text, date))]
     said = []
     for value, start, stop in find_numbers(text)[:_MOST_NUMBERS]:
         value *= _conversion(wanted.unit, _unit_after(text, stop))
-        currency = _currency(text[max(0, start - 4) : stop + 10])
-        foreign = wanted.currency and currency not in ("", wanted.currency)
+        if wanted.currency and _currency(text[max(0, start - 4) : stop + 10]) not in ("", wanted.currency):
+            value *= 0
         elsewhere = any(date.start <= start < date.stop for date in dates) or re.match(r"s\b", text[stop : stop + 2])
         of_question = value in asked and not wanted.low <= value <= wanted.high
-        if not (foreign or elsewhere or of_question):
+        if brief or not (elsewhere or of_question):
             said.append(Number(value, start, stop))
     return said
 
@@ -147,7 +149,7 @@ def wanted_span(gold: str) -> list[Fraction]:
 def judge_span(wanted: list[Fraction], text: str, question: str) -> Outcome:
     """The verdict on an answer to a question for a first and a last number."""
     asked = {number.value for number in find_numbers(plain(question))} - set(wanted)
-    said = [number.value for number in find_numbers(words_to_digits(text)) if number.value not in asked]
+    said = [number.value for number in find_numbers(text) if number.value not in asked]
     if not said:
         return "not_attempted"
     return "correct" if any(said[place : place + 2] == wanted for place in range(len(said))) else "incorrect"
