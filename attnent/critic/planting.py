@@ -7,16 +7,14 @@ import re
 from random import Random
 from typing import NamedTuple
 
-from attnent.critic.quotes import CriticError
-
-MISTAKES = ("slip", "wrong operand", "wrong operator")
+MISTAKES = {"slip": "result", "wrong operand": "right", "wrong operator": "operator"}  # and the part that is changed
 
 _NUMBER = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)"
 _EQUATION = re.compile(
-    rf"""(?<![\w.,/^]) (?P<left>{_NUMBER}) (?:[^\S\n]*[^\W\d_]{{2,}}|%)* [^\S\n)]*
-         (?P<operator>[-+*/x×÷–−]) [^\S\n]*[$£€]?[^\S\n]* (?P<right>{_NUMBER}) (?![\w^])
-         (?:[^\S\n]*[/(]?[^\W\d_]{{2,}}|%)* [)\s]*? [^\S\n]*=[^\S\n]*
-         [$£€]?[^\S\n]* (?P<result>{_NUMBER}) (?![\w/^]|[.,]\d)""",
+    rf"""(?<![\w.,/^]) (?P<left>{_NUMBER}) (?:[^\S\n]*[^\W\d_]{{2,}}+|%)* [^\S\n)]*
+         (?P<operator>[-+*/x×÷–−]) [^\S\n]*+[$£€]?[^\S\n]*+ (?P<right>{_NUMBER}) (?![\w^])
+         (?:[^\S\n]*[/(]?[^\W\d_]{{2,}}+|%)* [)\s]* = [^\S\n]*+
+         [$£€]?[^\S\n]*+ (?P<result>{_NUMBER}) (?![\w/^]|[.,]\d)""",
     re.VERBOSE,
 )
 _NOTE = re.compile(r"<<[^<>\n]*>>")
@@ -32,25 +30,23 @@ class Planted(NamedTuple):
     right: str
 
 
-def plant_error(solution: str, mistake: str, seed: int) -> Planted:
-    """A copy of a right solution with one error in one of its equations.
+def plant_error(solution: str, mistake: str, seed: int) -> Planted | None:
+    """A copy of a right solution with one error in one of its equations; None where none can be made false.
 
     - `slip`: one digit of a result is another.
     - `wrong operand`: one digit of the last operand is another.
     - `wrong operator`: plus for minus, times for divided by, and the other way round.
 
     What is said later is as it was, as if the error were in this place alone. Calculator notes (`<<48/2=24>>`) stay as
-    they were; the error is in the text. Raises CriticError for a solution without an equation that can be made false.
+    they were; the error is in the text.
     """
-    if mistake not in MISTAKES:
-        raise CriticError(f"unknown mistake {mistake!r}; plant one of {', '.join(MISTAKES)}")
     rng = Random(f"{mistake} {seed} {solution}")
     visible = _NOTE.sub(lambda note: " " * len(note[0]), solution)
     places = [match for match in _EQUATION.finditer(visible) if _can_be_false(match)]
     if not places:
-        raise CriticError(f"there is no equation in {solution[:80]!r} that an error could be planted in; leave it out")
+        return None
     place = rng.choice(places)
-    part = {"slip": "result", "wrong operand": "right", "wrong operator": "operator"}[mistake]
+    part = MISTAKES[mistake]
     start, stop = place.span(part)
     wrong = _OTHER[place[part]] if part == "operator" else _other_number(place[part], rng)
     planted = solution[:start] + wrong + solution[stop:]

@@ -14,9 +14,10 @@ from attnent.trace import split_lines
 How = Literal["exact", "normalised", "fuzzy", "line"]
 
 SIMILAR = 80  # of 100: from here on a fuzzy match counts (rapidfuzz partial ratio)
+LONGEST = 500  # characters of a quote that is looked for by likeness, whose time grows with their square and more
 
-_CHARACTER = re.compile(r".[\u0300-\u036f\u1100-\u11ff\ufe00-\ufe0f]*", re.DOTALL)
-_LEFT_OUT = re.compile(r"\s+|\*\*+|__+|~~+|`+")
+_CHARACTER = re.compile(r"(?s:.)[\u0300-\u036f\u1100-\u11ff\ufe00-\ufe0f]{0,30}")
+_LEFT_OUT_OR_CHARACTER = re.compile(rf"\s+|\*\*+|__+|~~+|`+|(?P<character>{_CHARACTER.pattern})")
 _SAME = str.maketrans("‘’‚‛“”„‟«»‐‑‒–—−×÷", '\'\'\'\'""""""------*/')
 
 
@@ -36,9 +37,10 @@ def find_quote(quote: str, solution: str, line: int) -> tuple[int, int, How]:
     """The characters [start, stop) of `quote`, which was taken from line `line` of the solution, and how it was found.
 
     Tried in order: the quote as it is; the quote without regard to case, white space, markdown, and the forms of
-    quotation marks, dashes and characters (NFKC); the most similar part of the line (rapidfuzz partial ratio of
-    at least 80); the whole line. The first two look in the line, and where the quote is not there, in the whole
-    solution, where it counts if it occurs once. `how` tells which it was: "exact", "normalised", "fuzzy", "line".
+    quotation marks, dashes and characters (NFKC); the most similar part of the line (rapidfuzz partial ratio of at
+    least 80, for quotes of at most 500 characters); the whole line. The first two look in the line, and where the quote
+    is not there, in the whole solution, where it counts if it occurs once. `how` tells which it was: "exact",
+    "normalised", "fuzzy", "line".
 
     Raises CriticError where the solution has no such line (as `split_lines` counts), unless the quote tells the place.
     """
@@ -93,7 +95,7 @@ def _find(quote: str, response: str, inside: tuple[int, int] | None) -> tuple[tu
     start = _place(wanted, plain, within)
     if start is not None:
         return _original(response, origin, start, start + len(wanted)), "normalised"
-    if within is None:
+    if within is None or len(wanted) > LONGEST:
         return None
     similar = fuzz.partial_ratio_alignment(wanted, plain[slice(*within)], score_cutoff=SIMILAR)
     if similar is None or similar.dest_start == similar.dest_end:
@@ -114,16 +116,13 @@ def _normalised(text: str) -> tuple[str, np.ndarray]:
     """The text in its normal form and, for each character of that, the place in `text` that it comes from."""
     plain: list[str] = []
     origin: list[int] = []
-    place = 0
-    while place < len(text):
-        left_out = _LEFT_OUT.match(text, place)
-        character = left_out or _CHARACTER.match(text, place)
-        assert character is not None  # any character matches
-        if not left_out:
-            form = unicodedata.normalize("NFKC", character[0].translate(_SAME)).translate(_SAME).casefold()
-            plain += form
-            origin += [place] * len(form)
-        place = character.end()
+    for match in _LEFT_OUT_OR_CHARACTER.finditer(text):
+        if form := match["character"]:
+            if not form.isascii():
+                form = unicodedata.normalize("NFKC", form.translate(_SAME)).translate(_SAME)
+            form = form.casefold()
+            plain.append(form)
+            origin += [match.start()] * len(form)
     return "".join(plain), np.array(origin, dtype=int)
 
 

@@ -41,20 +41,13 @@ def planted_errors(critic: str | LLM, problems: pd.DataFrame, *, seed: int = 0) 
     clean = [Case(*texts, texts[1]) for texts in problems[["question", "gold_solution"]].itertuples(index=False)]
     rows = {}
     for mistake in MISTAKES:
-        planted = [(case, place) for case in clean if (place := _planted(case, mistake, seed))]
+        planted = [(case, place) for case in clean if (place := plant_error(case.solution, mistake, seed))]
         findings = examine(critic, [case._replace(solution=place.solution) for case, place in planted])
         located = [_overlaps(finding, place) for finding, (_, place) in zip(findings, planted, strict=True)]
         rows[mistake] = _row(located, findings) | {"n_no_place": len(clean) - len(planted)}
     findings = examine(critic, clean)
     rows["clean"] = _row([finding.outcome == "found" for finding in findings], findings) | {"n_no_place": 0}
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _planted(case: Case, mistake: str, seed: int) -> Planted | None:
-    try:
-        return plant_error(case.solution, mistake, seed)
-    except CriticError:
-        return None
 
 
 def _overlaps(finding: Finding, place: Planted) -> bool:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import product
-from typing import Literal, NamedTuple, TypeGuard
+from typing import Literal, NamedTuple, TypeGuard, get_args
 
 from attnent.critic.equations.expressions import (
     Expression,
@@ -55,8 +55,9 @@ def check_arithmetic(solution: str) -> list[FalseEquation]:
     1 %: 100/3 = 33 may stand, 11/5 = 2 is false), and a decimal may be cut there.
 
     Left alone is what is not arithmetic with certainty: unknowns, times, dates, ratios, equations across lines, numbers
-    in words, and equations that may be true by their units (`3 hours = 180 minutes`). An equation that has a true
-    reading is not false: `20%` is 1/5 or 20, `10 + 20%` is 12, and in `3 * 4 = 12 + 5 = 17` the 12 is meant.
+    in words, and what compares units (`3 hours = 180 minutes`); units in a calculation are not converted, and
+    `30 minutes * 2 = 1 hour` is false. An equation that has a true reading is not false: `20%` is 1/5 or 20, `10 + 20%`
+    is 12, and in `3 * 4 = 12 + 5 = 17` the 12 is meant.
     """
     found: list[FalseEquation] = []
     for line in _LINE.finditer(solution):
@@ -64,12 +65,11 @@ def check_arithmetic(solution: str) -> list[FalseEquation]:
         for note in _NOTE.finditer(line[0]):
             found += _check(solution, tokenize(note[1]), line.start() + note.start(1))
             found += _check_copy(solution, note, line.start())
-    outer = [one for one in found if not any(_holds(other, one) for other in found)]
-    return sorted(outer, key=lambda equation: equation.start)
-
-
-def _holds(outer: FalseEquation, inner: FalseEquation) -> bool:
-    return outer != inner and outer.start <= inner.start and inner.stop <= outer.stop
+    outer: list[FalseEquation] = []
+    for one in sorted(found, key=lambda one: (one.start, -one.stop)):
+        if not outer or one.stop > outer[-1].stop:
+            outer.append(one)
+    return outer
 
 
 def _check(solution: str, tokens: list[Token], offset: int) -> Iterator[FalseEquation]:
@@ -80,19 +80,20 @@ def _check(solution: str, tokens: list[Token], offset: int) -> Iterator[FalseEqu
         right = _right_side(tokens[sign + 1 : after])
         if left and right and _is_claim(left, right) and _is_false(left, right):
             start, stop = offset + left.tokens[0].start, offset + _end(right.tokens)
-            yield FalseEquation(solution[start:stop], start, stop, _plain(left), _plain(right))
+            values = (_value(side.readings[0], "share") for side in (left, right))
+            yield FalseEquation(solution[start:stop], start, stop, *values)
 
 
 def _check_copy(solution: str, note: re.Match[str], offset: int) -> Iterator[FalseEquation]:
     """Whether the number after a calculator note is its result, which may be rounded or told without its sign."""
     following = tokenize(note.string[note.end() : note.end() + _COPY])
     result, copy = parse_number(tokenize(note[1].rpartition("=")[2])), parse_number(following)
-    if result is None or copy is None or note.string[note.end() : note.end() + following[0].start].strip():
+    between = note.string[note.end() : note.end() + following[0].start] if following else ""
+    if result is None or copy is None or between.strip() or _goes_on(following[0], following[1:]):
         return
-    if _goes_on(following[0], following[1:]):
-        return
-    near = copy.step and abs(abs(result.value) - abs(copy.value)) < copy.step
-    if not near and _is_false(_Side([result], []), _Side([copy], [])):
+    without_sign = result._replace(value=abs(result.value))
+    near = copy.step == 1 and abs(without_sign.value - abs(copy.value)) < 1
+    if not near and _is_false(_Side([without_sign], []), _Side([copy], [])):
         start, stop = offset + note.start(), offset + note.end() + following[0].stop
         yield FalseEquation(solution[start:stop], start, stop, result.value, copy.value)
 
@@ -103,22 +104,34 @@ def _left_side(tokens: Sequence[Token], *, linked: bool) -> _Side | None:
     clause = tokens[ends[-1] + 1 if ends else 0 :]
     if len(clause) > _MOST_TOKENS:
         return None
-    found: list[tuple[int, Expression]] = []
-    for start, token in enumerate(clause):
-        if token.kind in ("number", "(", "-", "+", "frac") and (not found or _may_be_dash(clause, start)):
-            try:
-                expression, n_tokens = parse(clause[start:])
-            except NotArithmeticError:
-                continue
-            if start + n_tokens == len(clause) and not (found and isinstance(expression, Number)):
-                found.append((start, expression))
+    found = _endings(clause)
     if not found:
         return None
     start, longest = found[0]
     formula = start > 0 and clause[start].kind == "-" and clause[start].stop < clause[start + 1].start
-    if formula or not _stands_alone(clause[:start]) or any(number.of for number in numbers_in(longest)):
+    if formula or not _stands_alone(clause[:start]) or any(number.is_part_of_thing for number in numbers_in(longest)):
         return None  # `the cost - 5`, `half of 5`, `5 + 1/2 of the cake`
     return _Side([one for _, one in found], clause[start:], linked=linked and start == 0)
+
+
+def _endings(clause: Sequence[Token]) -> list[tuple[int, Expression]]:
+    """The longest expression that ends where the clause ends, and those that begin after a dash in it; their places."""
+    found: list[tuple[int, Expression]] = []
+    depths = [(token.kind == "(") - (token.kind == ")") for token in clause]
+    reach = 0
+    for start, token in enumerate(clause):
+        begins = token.kind in ("number", "(", "-", "+", "frac") and (not found or _may_be_dash(clause, start))
+        if not begins or start < reach or sum(depths[start:]):
+            continue
+        try:
+            expression, n_tokens = parse(clause[start:])
+        except NotArithmeticError:
+            continue
+        if start + n_tokens < len(clause):
+            reach = start + n_tokens  # nothing that begins before it goes beyond it
+        elif not (found and isinstance(expression, Number)):
+            found.append((start, expression))
+    return found
 
 
 def _may_be_dash(clause: Sequence[Token], start: int) -> bool:
@@ -138,11 +151,8 @@ def _stands_alone(before: Sequence[Token]) -> bool:
         return last.kind == "("
     if word == "by":
         return not any(token.text.lower().startswith(("divid", "multipl")) for token in before)
-    return _last_but_words(before) not in ("+", "*", "^", "frac")
-
-
-def _last_but_words(tokens: Sequence[Token]) -> str:
-    return next((token.kind for token in reversed(tokens) if token.kind != "word"), "end")
+    others = [token.kind for token in before if token.kind != "word"]
+    return not others or others[-1] not in ("+", "*", "^", "frac")
 
 
 def _right_side(tokens: Sequence[Token]) -> _Side | None:
@@ -153,12 +163,12 @@ def _right_side(tokens: Sequence[Token]) -> _Side | None:
         return None
     try:
         expression, n_tokens = parse(clause)
-        first = parse_number(clause)
     except NotArithmeticError:
         return None
     if _goes_on(clause[n_tokens - 1], clause[n_tokens:]):
         return None
-    return _Side([expression, *([first] if first else [])], clause[:n_tokens])
+    first = None if isinstance(expression, Number) else parse_number(clause)
+    return _Side([expression, first] if first else [expression], clause[:n_tokens])
 
 
 def _goes_on(last: Token, following: Sequence[Token]) -> bool:
@@ -205,21 +215,17 @@ def _is_lone(expression: Expression) -> TypeGuard[Number]:
 def _is_false(left: _Side, right: _Side) -> bool:
     """Whether both sides have a value and no way to read them makes them equal, up to the rounding of digits shown."""
     try:
-        return not _may_be_true(left, right)
+        return not any(
+            _agree(here_value, here, there_value, there)
+            for here, there in product(left.readings, right.readings)
+            for here_value, there_value in product(_values(here), _values(there))
+        )
     except NotArithmeticError:
         return False
 
 
-def _may_be_true(left: _Side, right: _Side) -> bool:
-    return any(
-        _agree(here_value, here, there_value, there)
-        for here, there in product(left.readings, right.readings)
-        for here_value, there_value in product(_values(here), _values(there))
-    )
-
-
 def _agree(here: Fraction, left: Expression, there: Fraction, right: Expression) -> bool:
-    if abs(here - there) <= abs(here) * _FLOATING:
+    if here == there or abs(here - there) <= abs(here) * _FLOATING:
         return True
     return _is_rounding(there, right, here, left) or _is_rounding(here, left, there, right)
 
@@ -246,15 +252,10 @@ def _divides(expression: Expression) -> bool:
 Percent = Literal["share", "number", "of what is before"]
 
 
-def _plain(side: _Side) -> Fraction:
-    return _value(side.readings[0], "share")
-
-
 def _values(expression: Expression) -> set[Fraction]:
     """The values of an expression by all readings of percent signs."""
-    percents: tuple[Percent, ...] = ("share", "number", "of what is before")
-    some = any(number.percent for number in numbers_in(expression))
-    return {_value(expression, percent) for percent in (percents if some else percents[:1])}
+    ambiguous = any(number.percent for number in numbers_in(expression))
+    return {_value(expression, percent) for percent in (get_args(Percent) if ambiguous else ("share",))}
 
 
 def _value(expression: Expression, percent: Percent) -> Fraction:

@@ -3,8 +3,8 @@
     expression = term {("+" | "-") term}
     term       = factor {("*" | "/" | "of") factor | "(" expression ")"}
     factor     = ["-" | "+"] atom ["^" factor]
-    atom       = number [unit] | "(" expression ")" [unit] | frac "(" expression ")" "(" expression ")"
-    unit       = words, "/" word, "(" words ")"
+    atom       = number [unit] | "(" expression ")" | frac "(" expression ")" "(" expression ")"
+    unit       = words, "/" word
 
 Knows nothing of equations. What it cannot read with certainty is no expression: unknowns, times, dates, ratios.
 """
@@ -12,7 +12,6 @@ Knows nothing of equations. What it cannot read with certainty is no expression:
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
@@ -22,7 +21,6 @@ Operator = Literal["+", "-", "*", "/", "^"]
 Found = tuple[Operator, int]  # an operator, and how many tokens it takes
 
 _MOST_DIGITS = 30
-_DEEPEST = 8  # parentheses in parentheses
 
 # The first that matches counts. `skip` is layout; `odd` is what no expression may touch; `end` ends a clause.
 _TOKEN = re.compile(
@@ -34,7 +32,7 @@ _TOKEN = re.compile(
   | (?P<mixed>(?<![\d./,])\d+[ ]\d+/\d+(?![\d/]|\.\d))
   | (?P<ratio>(?<![\d./,])\d+/\d+(?![\d/]|\.\d))
   | (?P<vulgar>(?:\d+[ ]?)?[¼½¾⅐-⅞])
-  | (?P<decimal>(?:(?:\d{1,3}(?:(?:,|\{,\})\d{2,3})*(?:,|\{,\})\d{3}(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:\.\.\.|…)?)
+  | (?P<decimal>(?:(?:\d{1,3}(?:(?:,|\{,\})\d{2,3}){0,8}(?:,|\{,\})\d{3}(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:\.\.\.|…)?)
   | (?P<percent>\\?%|\bper[ ]?cent\b)
   | (?P<equals>={1,2}|\bequals\b)
   | (?P<power>\^|\*\*)
@@ -47,7 +45,7 @@ _TOKEN = re.compile(
   | (?P<open>[(\[{])
   | (?P<close>[)\]}])
   | (?P<text>\\(?:text|mathrm|textbf|mathbf)\s?\{[^{}\n]*\})
-  | (?P<cross>(?<![^\W\d_])x(?=\s*\\?[$£€]?\s*(?:\.?\d|\()))
+  | (?P<cross>(?<![^\W\d_])x(?=\s*+\\?[$£€]?\s*+(?:\.?\d|\()))
   | (?P<letter>(?<![^\W\d_])[^\W\d_](?![^\W_]|['’]))
   | (?P<word>[^\W\d_][\w'’]*)
   | (?P<rest>.)
@@ -57,12 +55,12 @@ _TOKEN = re.compile(
 _KINDS: dict[str, Kind] = {
     "turn": "end", "odd": "odd", "equals": "=", "power": "^", "times": "*", "over": "/",
     "plus": "+", "minus": "-", "frac": "frac", "open": "(", "close": ")", "text": "word", "letter": "odd",
-    "word": "word",
+    "word": "word", "scale": "word", "percent": "odd",
 }  # fmt: skip
 _NUMBERS = ("mixed", "ratio", "vulgar", "decimal")
 _SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _UNCERTAIN = {
-    "than", "half", "twice", "double", "triple", "squared", "cubed", "am", "pm", "oclock", "o'clock", "noon", "midnight",
+    "than", "half", "twice", "double", "triple", "squared", "cubed", "am", "pm", "o'clock", "noon", "midnight",
 }  # fmt: skip
 
 
@@ -76,19 +74,16 @@ class Token(NamedTuple):
     number: "Number | None" = None
 
 
-@dataclass(frozen=True)
-class Number:
+class Number(NamedTuple):
     """A number as written: its value without percent sign, the place value of its last digit, and what stands at it.
 
-    `step` is 1/100 for 3.50, 1 for 12 and None for a fraction, which is exact. `of` says that it is a part of something
-    that is not a number (`1/2 of the cake`), and `quotient` that it is written `12/4`.
+    `step` is 1/100 for 3.50, 1 for 12 and None for a fraction, which is exact; `quotient`: it is written `12/4`.
     """
 
     value: Fraction
     step: Fraction | None
     percent: bool = False
     units: tuple[str, ...] = ()
-    of: bool = False
     quotient: bool = False
 
     @property
@@ -96,9 +91,13 @@ class Number:
         """Whether it can be a share of something: a percentage or a fraction."""
         return self.percent or self.step is None
 
+    @property
+    def is_part_of_thing(self) -> bool:
+        """Whether it is a share of what is no number: `1/2 of the cake`."""
+        return self.is_part and self.units[:1] == ("of",)
 
-@dataclass(frozen=True)
-class Operation:
+
+class Operation(NamedTuple):
     """An operator between two expressions."""
 
     operator: Operator
@@ -150,43 +149,40 @@ def _number_token(match: re.Match[str], group: str, currency: re.Match[str] | No
     units = (currency[0],) if currency else ()
     number: Number | None = None
     if len(written) <= _MOST_DIGITS and group == "decimal":
-        number = Number(Fraction(written), Fraction(1, 10 ** len(written.partition(".")[2])), units=units)
-    elif len(written) <= _MOST_DIGITS:
-        whole, part = _fraction(written) if group == "vulgar" else _ratio(written)
-        if part is not None and (not whole or part < 1):
-            number = Number(whole + part, None, units=units, quotient=group == "ratio")
+        places = len(written.partition(".")[2])
+        number = Number(Fraction(int(written.replace(".", "")), 10**places), Fraction(1, 10**places), units=units)
+    elif len(written) <= _MOST_DIGITS and (value := _fraction(written)) is not None:
+        number = Number(value, None, units=units, quotient=group == "ratio")
     start = currency.start() if currency else match.start()
     return Token("number" if number else "odd", match[0], start, match.end(), number)
 
 
-def _fraction(written: str) -> tuple[int, Fraction]:
-    return int(written[:-1] or 0), Fraction(unicodedata.numeric(written[-1])).limit_denominator(10)
-
-
-def _ratio(written: str) -> tuple[int, Fraction | None]:
-    *whole, ratio = written.split(" ")
-    top, bottom = ratio.split("/")
-    return int(whole[0]) if whole else 0, Fraction(int(top), int(bottom)) if int(bottom) else None
+def _fraction(written: str) -> Fraction | None:
+    """The value of `5/2`, `2 1/2` or `2½`; None where there is none."""
+    if "/" not in written:
+        return int(written[:-1] or 0) + Fraction(unicodedata.numeric(written[-1])).limit_denominator(10)
+    *whole, top, bottom = map(int, re.split("[ /]", written))
+    return None if not bottom or (whole and top >= bottom) else sum(whole) + Fraction(top, bottom)
 
 
 def _with_sign(number: Number, group: str, sign: str) -> Number:
     if group == "currency":
-        return replace(number, units=(sign,))
+        return number._replace(units=(sign,))
     if group == "percent":
-        return replace(number, percent=True)
+        return number._replace(percent=True)
     scale = _SCALES[sign.lower()]
-    return replace(number, value=number.value * scale, step=number.step and number.step * scale)
+    return number._replace(value=number.value * scale, step=number.step and number.step * scale)
 
 
 def _kind(match: re.Match[str], group: str, last: Token | None) -> Kind:
     written, following = match[0], match.string[match.end() : match.end() + 1]
     if group == "cross":
         return "*" if last and last.kind in ("number", "word", ")") else "odd"
-    if group == "letter" and written in "aAI" and not match.string[: match.start()][-1:].isalnum():
+    if group == "letter" and written in "aAI" and not match.string[match.start() - 1 : match.start()].isalnum():
         return "word"
     if group == "word" and (following == "(" or written.lower() in _UNCERTAIN):
         return "odd"
-    return _KINDS.get(group, "odd" if group == "percent" or written == "\\" else "word" if group == "scale" else "end")
+    return _KINDS.get(group, "odd" if written == "\\" else "end")
 
 
 # ---- expressions
@@ -200,7 +196,7 @@ def parse(tokens: Sequence[Token]) -> tuple[Expression, int]:
 
 def parse_number(tokens: Sequence[Token]) -> Number | None:
     """The number, with its unit, that the tokens begin with; None where they begin otherwise."""
-    return _Parser(tokens).number() if tokens and tokens[0].number else None
+    return _Parser(tokens).number(tokens[0].number) if tokens and tokens[0].number else None
 
 
 class _Parser:
@@ -212,9 +208,8 @@ class _Parser:
     def __init__(self, tokens: Sequence[Token]) -> None:
         self.tokens = tokens
         self.place = 0
-        self.depth = 0
 
-    def kind(self, place: int) -> str:
+    def kind(self, place: int) -> Kind:
         return self.tokens[place].kind if place < len(self.tokens) else "end"
 
     def expression(self) -> Expression:
@@ -230,12 +225,12 @@ class _Parser:
         left = operand()
         while found := operator(left):
             sign, n_tokens = found
-            before = self.place, self.depth
+            before = self.place
             self.place += n_tokens
             try:
                 right = operand()
             except NotArithmeticError:
-                self.place, self.depth = before
+                self.place = before
                 break
             if sign == "/" and isinstance(right, Number) and right.step is None:
                 raise NotArithmeticError("whether the fraction or its top divides is not clear")
@@ -244,25 +239,22 @@ class _Parser:
 
     def sum_operator(self, left: Expression) -> Found | None:
         kind = self.kind(self.place)
-        return ("+", 1) if kind == "+" else ("-", 1) if kind == "-" else None
+        return (kind, 1) if kind in ("+", "-") else None
 
     def product_operator(self, left: Expression) -> Found | None:
         """`*`, `/`, the `of` after a share, or nothing before a parenthesis; and how many tokens that is."""
-        kind = self.kind(self.place)
+        kind, before = self.kind(self.place), self.tokens[self.place - 1]
         if kind in ("*", "/"):
-            return ("*", 1) if kind == "*" else ("/", 1)
-        is_share = isinstance(left, Number) and left.is_part and self.kind(self.place - 1) == "number"
-        if is_share and (number := self.shared_number()):
-            return "*", number - self.place
-        glued = kind == "(" and self.place > 0 and self.tokens[self.place - 1].stop == self.tokens[self.place].start
-        return ("*", 0) if glued and self.kind(self.place - 1) in ("number", ")") else None
+            return kind, 1
+        if isinstance(left, Number) and left.is_part and before.kind == "number" and self.shares():
+            return "*", 1
+        glued = kind == "(" and before.stop == self.tokens[self.place].start
+        return ("*", 0) if glued and before.kind in ("number", ")") else None
 
-    def shared_number(self) -> int | None:
-        """The place of the number in `of 50`, `of the 50`; None where no number follows or no `of` stands here."""
-        if self.place >= len(self.tokens) or self.tokens[self.place].text != "of":
-            return None
-        place = self.place + 1
-        return place if self.kind(place) in ("number", "(") else None
+    def shares(self) -> bool:
+        """Whether `of 50` or `of (` stands here."""
+        here = self.place < len(self.tokens) and self.tokens[self.place].text == "of"
+        return here and self.kind(self.place + 1) in ("number", "(")
 
     def factor(self) -> Expression:
         if self.kind(self.place) in ("-", "+"):
@@ -278,56 +270,37 @@ class _Parser:
 
     def atom(self) -> Expression:
         kind = self.kind(self.place)
-        if kind == "number":
-            return self.number()
+        if kind == "number" and (number := self.tokens[self.place].number):
+            return self.number(number)
         if kind == "frac":
             self.place += 1
             return Operation("/", self.parenthesis(), self.parenthesis())
-        inside = self.parenthesis()
-        self.unit(is_part=False)
-        return inside
+        return self.parenthesis()
 
     def parenthesis(self) -> Expression:
-        if self.kind(self.place) != "(" or self.depth == _DEEPEST:
+        if self.kind(self.place) != "(":
             raise NotArithmeticError("an operand was expected")
         self.place += 1
-        self.depth += 1
         inside = self.expression()
-        self.depth -= 1
         if self.kind(self.place) != ")":
             raise NotArithmeticError("a parenthesis was expected to close")
         self.place += 1
         return inside
 
-    def number(self) -> Number:
-        number = self.tokens[self.place].number
-        if number is None:
-            raise NotArithmeticError("a number was expected")
+    def number(self, number: Number) -> Number:
+        """The number, which stands here, with the words after it."""
         self.place += 1
-        units, of = self.unit(is_part=number.is_part)
-        return replace(number, units=(*number.units, *units), of=of)
-
-    def unit(self, *, is_part: bool) -> tuple[tuple[str, ...], bool]:
-        """The words after a number, and whether they say of what it is a part."""
+        if number.is_part and self.shares():
+            return number
         words: list[str] = []
-        of = False
-        while (n_tokens := self.unit_tokens()) and not (is_part and not words and self.shared_number()):
-            said = [token.text for token in self.tokens[self.place : self.place + n_tokens] if token.kind == "word"]
-            of = of or (is_part and not words and said[:1] == ["of"])
-            words += said
+        while n_tokens := self.unit_tokens():
+            words += [token.text for token in self.tokens[self.place : self.place + n_tokens] if token.kind == "word"]
             self.place += n_tokens
-        return tuple(words), of
+        return number._replace(units=(*number.units, *words)) if words else number
 
     def unit_tokens(self) -> int:
-        """How many tokens the next part of a unit takes: `hours`, `/hour`, `(for Ann)`; 0 where there is none."""
+        """How many tokens the next part of a unit takes: `hours`, `/hour`, `cm^2`; 0 where there is none."""
         kind, following = self.kind(self.place), self.kind(self.place + 1)
         if kind == "word":
             return 3 if following == "^" and self.kind(self.place + 2) == "number" else 1
-        if kind == "/" and following == "word":
-            return 2
-        if kind == "(" and following == "word":
-            close = self.place + 2
-            while self.kind(close) == "word":
-                close += 1
-            return close + 1 - self.place if self.kind(close) == ")" else 0
-        return 0
+        return 2 if kind == "/" and following == "word" else 0
