@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from attnent.critic import CriticError, check_arithmetic
+from attnent.critic import check_arithmetic
 from attnent.critic.planting import MISTAKES, plant_error
 from attnent.tasks.gsm8k import EXEMPLARS
 from attnent.tiny import world
@@ -253,12 +253,7 @@ def located_and_flagged(solutions: list[str], seed: int = 0) -> tuple[dict[str, 
     """The share of planted errors that are located, for each mistake, and the share of clean solutions flagged."""
     shares = {}
     for mistake in MISTAKES:
-        planted = []
-        for solution in solutions:
-            try:
-                planted.append(plant_error(solution, mistake, seed))
-            except CriticError:  # no equation
-                continue
+        planted = [place for solution in solutions if (place := plant_error(solution, mistake, seed))]
         assert len(planted) > 0.9 * len(solutions)
         shares[mistake] = sum(map(is_located, planted)) / len(planted)
     return shares, sum(bool(check_arithmetic(solution)) for solution in solutions) / len(solutions)
@@ -283,7 +278,7 @@ def test_of_planted_errors_in_gsm8k_95_of_100_are_located_with_1_of_100_clean_so
     assert flagged <= 0.01, flagged
 
 
-@given(st.sampled_from(OWN), st.sampled_from(MISTAKES), st.integers(0, 99))
+@given(st.sampled_from(OWN), st.sampled_from([*MISTAKES]), st.integers(0, 99))
 def test_a_planted_error_is_one_change_at_the_place_it_names(solution, mistake, seed):
     planted = plant_error(solution, mistake, seed)
     changed = planted.solution[planted.start : planted.stop]
@@ -292,10 +287,4 @@ def test_a_planted_error_is_one_change_at_the_place_it_names(solution, mistake, 
 
 
 def test_a_solution_without_equations_can_hold_no_planted_error():
-    with pytest.raises(CriticError, match="no equation in 'Just so"):
-        plant_error("Just so.\n#### 4", "slip", 0)
-
-
-def test_an_unknown_mistake_is_refused():
-    with pytest.raises(CriticError, match="unknown mistake 'typo'; plant one of slip"):
-        plant_error("3 + 4 = 7", "typo", 0)
+    assert plant_error("Just so.\n#### 4", "slip", 0) is None

@@ -102,15 +102,13 @@ def _left_side(tokens: Sequence[Token], *, linked: bool) -> _Side | None:
     """The longest expression that ends where the tokens end; None where what is before it may belong to it."""
     ends = [place for place, token in enumerate(tokens) if token.kind == "end"]
     clause = tokens[ends[-1] + 1 if ends else 0 :]
-    if len(clause) > _MOST_TOKENS:
-        return None
-    found = _endings(clause)
-    if not found:
+    if len(clause) > _MOST_TOKENS or not (found := _endings(clause)):
         return None
     start, longest = found[0]
     formula = start > 0 and clause[start].kind == "-" and clause[start].stop < clause[start + 1].start
-    if formula or not _stands_alone(clause[:start]) or any(number.is_part_of_thing for number in numbers_in(longest)):
-        return None  # `the cost - 5`, `half of 5`, `5 + 1/2 of the cake`
+    of_thing = any(number.is_part and number.units[:1] == ("of",) for number in numbers_in(longest))
+    if formula or of_thing or not _stands_alone(clause[:start]):
+        return None  # `the cost - 5`, `5 + 1/2 of the cake`, `half of 5`
     return _Side([one for _, one in found], clause[start:], linked=linked and start == 0)
 
 
@@ -262,8 +260,7 @@ def _value(expression: Expression, percent: Percent) -> Fraction:
     """The value of an expression. Raises NotArithmeticError where it has none, or one too large to work out."""
     if isinstance(expression, Number):
         return expression.value / 100 if expression.percent and percent != "number" else expression.value
-    left = _value(expression.left, percent)
-    right = _value(expression.right, percent)
+    left, right = _value(expression.left, percent), _value(expression.right, percent)
     if percent == "of what is before" and isinstance(expression.right, Number) and expression.right.percent:
         right *= left if expression.operator in "+-" else 1
     match expression.operator:

@@ -11,7 +11,7 @@ Knows nothing of equations. What it cannot read with certainty is no expression:
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
@@ -91,11 +91,6 @@ class Number(NamedTuple):
         """Whether it can be a share of something: a percentage or a fraction."""
         return self.percent or self.step is None
 
-    @property
-    def is_part_of_thing(self) -> bool:
-        """Whether it is a share of what is no number: `1/2 of the cake`."""
-        return self.is_part and self.units[:1] == ("of",)
-
 
 class Operation(NamedTuple):
     """An operator between two expressions."""
@@ -112,13 +107,11 @@ class NotArithmeticError(ValueError):
     """A text that is not arithmetic with certainty."""
 
 
-def numbers_in(expression: Expression) -> Iterator[Number]:
+def numbers_in(expression: Expression) -> list[Number]:
     """The numbers of an expression from left to right."""
     if isinstance(expression, Number):
-        yield expression
-    else:
-        yield from numbers_in(expression.left)
-        yield from numbers_in(expression.right)
+        return [expression]
+    return numbers_in(expression.left) + numbers_in(expression.right)
 
 
 # ---- tokens
