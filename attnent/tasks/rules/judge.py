@@ -11,6 +11,7 @@ from attnent.tasks.rules.numbers import plain, words_to_digits
 from attnent.tasks.rules.quantities import judge_number, judge_span, wanted_number, wanted_span
 from attnent.tasks.rules.words import COMMON, fold, forms, words
 
+_LONGEST_GOLD = 2_000  # characters that are read of a gold answer, which is short
 _YES_OR_NO = re.compile(r"(?:^\W*(?=(?:yes|no)\b(?! doubt))|\b(?=(?:yes|no)\b\s*(?:[,.!;:]|$)))(yes|no)", re.IGNORECASE)
 
 
@@ -26,6 +27,7 @@ def judge_offline(question: str, gold: str, answer: str) -> Outcome:
     """
     if gold.strip() and answer.strip() == gold.strip():
         return "correct"
+    gold = gold[:_LONGEST_GOLD]
     offered, refused = committed(words_to_digits(plain(settled(answer))))
     if re.fullmatch(r"\W*(?:yes|no)\W*", gold, re.IGNORECASE) and (said := _YES_OR_NO.search(offered)):
         return "correct" if said[1].lower() in gold.lower() else "incorrect"
