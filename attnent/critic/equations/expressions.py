@@ -26,7 +26,7 @@ _MOST_DIGITS = 30
 _TOKEN = re.compile(
     r"""
     (?P<skip><<[^<>\n]*>>|\s+|(?<![\d)])\*\*|\*\*(?![\d(])|__+|~~+|`+|\\[,;:!()\[\] ]|\\left|\\right|\\q?quad|\\boxed|&)
-  | (?P<odd>\d+(?::\d+)+|\d{1,2}/\d{1,2}/(?:19|20)\d\d\b|\d{4}-\d\d-\d\d|\bR\d+|\d[\d.,]{0,30},\d{1,2}(?![\d,]))
+  | (?P<odd>\d[\d.,]{40,}|\d+(?::\d+)+|\d\d?/\d\d?/(?:19|20)\d\d\b|\d{4}-\d\d-\d\d|\bR\d+|\d[\d.,]{0,30},\d\d?(?![\d,]))
   | (?P<currency>(?:US)?\\?\$|[£€¥₹]|\b(?:Rs\b\.?|USD\b|EUR\b))
   | (?P<scale>(?:hundred|thousand|million|billion|trillion)\b)
   | (?P<mixed>(?<![\d./,])\d+[ ]\d+/\d+(?![\d/]|\.\d))
