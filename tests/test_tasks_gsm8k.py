@@ -65,6 +65,22 @@ def jsonl(folder: Path, rows: list) -> Path:
         (".5", Fraction(1, 2)),
         ("2 million", 2_000_000),
         ("18 m²", 18),
+        ("1 000", 1000),
+        ("1'000", 1000),
+        ("10^3", 1000),
+        ("10³", 1000),
+        (r"1.8\times 10^{1}", 18),
+        (r"\dfrac{-36}{-2}", 18),
+        ("20 - 2, so 18", 18),
+        ("2 * 9", 18),
+        ("2 × 9", 18),
+        ("36 / 2", 18),
+        ("half", Fraction(1, 2)),
+        ("two and a half", Fraction(5, 2)),
+        ("2 and a half", Fraction(5, 2)),
+        ("three quarters", Fraction(3, 4)),
+        ("half a dozen", 6),
+        ("18 or more", 18),
     ],
 )
 @pytest.mark.parametrize(
@@ -93,6 +109,21 @@ def test_how_the_number_was_found_is_recorded(text, how):
 
 def test_a_text_without_a_number_has_no_answer():
     assert read_answer("I cannot solve this.") == (None, "none")
+
+
+@pytest.mark.parametrize("written", ["18 or 20", "18 or 20 dollars", "18 dollars or 20 dollars", "eighteen or twenty"])
+@pytest.mark.parametrize("sentence", ["{}", "The final answer is {}", "It was 7. So **the answer is** {}."])
+def test_of_two_numbers_to_choose_from_none_is_the_answer(sentence, written):
+    assert read_answer(sentence.format(written)) == (None, "none")
+
+
+def test_one_quantity_in_two_units_is_no_choice():
+    assert read_answer("The final answer is 1.5 hours or 90 minutes").value == Fraction(3, 2)
+
+
+@pytest.mark.parametrize("written", ["5-10", "5 - 3 of them", "5 / 0", "5 ** 999"])
+def test_what_cannot_be_calculated_is_read_at_its_first_number(written):
+    assert read_answer(f"The final answer is {written}").value == 5
 
 
 def test_the_last_anchor_counts():
@@ -145,28 +176,31 @@ def test_reading_never_raises(text):
 
 
 HOSTILE = [
-    "1",
-    "1,",
-    "1,222",
-    "1 ",
-    "####",
-    "\\boxed{",
-    "final answer ",
-    "the answer ",
-    "<<",
-    "\\frac{1",
-    "(",
-    "twenty ",
-    "½",
+    *(
+        "1",
+        "1,",
+        "1,222",
+        "1 ",
+        "####",
+        "\\boxed{",
+        "final answer ",
+        "the answer ",
+        "<<",
+        "\\frac{1",
+        "(",
+        "twenty ",
+        "½",
+    ),
+    *("-", "\n", " ", "\u0301", "\u202e7", "שלום 3 ", "not 1", "e\u0301\u0323", "A: ", "9" * 50 + " ", "2 * ", "1 or "),
+    *("1 000 ", "10^3 ", "2 - ", "half ", "2 and a half "),
 ]
-HOSTILE += ["-", "\n", " ", "\u0301", "\u202e7", "שלום 3 ", "not 1", "e\u0301\u0323", "A: ", "9" * 50 + " "]
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-def test_ten_thousand_characters_are_read_in_time(piece):
+def test_a_hundred_thousand_characters_are_read_in_time(piece):
     start = time.process_time()
-    read_answer(piece * (10_000 // len(piece)))
-    assert time.process_time() - start < 1  # seconds; under the type checks of the tests too
+    read_answer(piece * (100_000 // len(piece)))
+    assert time.process_time() - start < 2  # a second, and as much again for the type checks of the tests
 
 
 # ----------------------------------------------------------------------------------------------------------- grading

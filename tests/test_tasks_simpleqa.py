@@ -1,9 +1,11 @@
 """SimpleQA: examples, and the offline judge.
 
-`data/simpleqa_graded.jsonl`: 525 hand-graded answers in three parts: `development` (239) and `held_out` (157)
-were labelled before the judge was written, `fresh` (129) after it, before it saw them. At first sight it judged .975,
-.968 and .853 of them right; the mistakes of the first and the last part were then used to mend it, those of `held_out`
-never. The .853 is the honest figure for answers that nobody had in mind when the rules were written.
+`data/simpleqa_graded.jsonl`: 683 hand-graded answers in five parts, each labelled before the judge saw it. The judge
+was written after `development` (239) and `held_out` (157), mended after `fresh` (129) and again after `attacked` (106:
+bounds, exceptions, questions denied, refusals that begin with "no", currencies, `C++`), to which `attacked_again` (52)
+has the same in other words. At first sight it judged .975, .968, .853, .57 and .981 of them right; the mistakes of
+`development`, `fresh` and `attacked` were used to mend it, those of `held_out` never. For answers that nobody had in
+mind when the rules were written .853 is the honest figure.
 """
 
 import json
@@ -134,29 +136,20 @@ def test_the_gold_answer_in_a_sentence_is_correct(sentence, case):
 
 
 HOSTILE = [
-    "Paris, or ",
-    "not ",
-    "I don't ",
-    "I not ",
-    "1,222",
-    " ",
-    "(",
-    "a.b. ",
-    "23 October ",
-    "\u0301",
-    "مرحبا ",
-    "A and ",
-    "x",
+    *("Paris, or ", "not ", "I don't ", "I not ", "1,222", " ", "(", "(1)", "a.b. ", "23 October ", "\u0301", "مرحبا "),
+    *("A and ", "x", "1", "-", "\n", "* ", "It was A. ", "no information ", "twenty ", "\u202eabc", "שלום ", "ẹ́", "½"),
+    *("1/2/", "or ", "A/", "Paris? No. ", "before 1999 ", "more than 5 ", "no, ", "1 000 ", "2 and a half ", "C++ "),
 ]
-HOSTILE += ["1", "-", "\n", "* ", "It was A. ", "no information ", "twenty ", "\u202eabc", "שלום ", "ẹ́", "1/2/", "or "]
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-@pytest.mark.parametrize("gold", ["Paris", "150 (acceptable range: anything between 148 and 152)", "Oct 23, 2018"])
-def test_ten_thousand_characters_are_judged_in_time(piece, gold):
+def test_a_hundred_thousand_characters_are_judged_in_time_as_answer_as_gold_answer_and_as_question(piece):
+    long = piece * (100_000 // len(piece))
     start = time.process_time()
-    judge_offline(WHO, gold, piece * (10_000 // len(piece)))
-    assert time.process_time() - start < 2  # seconds; under the type checks of the tests too
+    judge_offline(WHO, "Paris", long)
+    judge_offline(WHO, long, "It was Paris (1).")
+    judge_offline(long, "Paris", "It was Paris (1).")
+    assert time.process_time() - start < 2  # a second, and as much again for the type checks of the tests
 
 
 # ----------------------------------------------------------------------------------------------------- bundled world

@@ -183,6 +183,7 @@ _HOW: dict[str, How] = {
     "letter": "A:",
 }
 _MOST_ANCHORS = 20
+_LONGEST = 30_000
 _SENTENCE_END = re.compile(
     r"\n|(?<!\bapprox)(?<!\bRs)(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bMs)(?<!\bno)[.!?](?=\s|$)", re.IGNORECASE
 )
@@ -190,7 +191,7 @@ _BRACKETS = re.compile(r"\([^()\n]{0,300}\)")
 _DENIED = re.compile(r"\bnot[ ][$€£]?[\d.,]{1,30}\d?\b,?", re.IGNORECASE)
 _HEADING = re.compile(r"\d+\.[ ]+[A-Za-z]")
 _NEGATIVE = re.compile(r"\bnegative[ ]+(?=[$€£]?\d)|^\W{0,5}minus[ ]+(?=[$€£]?\d)", re.IGNORECASE)
-_AND_A_PART = re.compile(r"\d+ and (?:a|one) (?:half|quarter|third)\b")
+_AND_A_PART = re.compile(r"(?<![\d.])\d+ and (?:a|one) (?:half|quarter|third)\b")
 _OR = re.compile(r"\s?(?P<unit>[A-Za-z%]*),?\s+or\s+")
 
 
@@ -204,9 +205,9 @@ def read_answer(text: str) -> Answer:
     choose from (`18 or 20`), the value is None and `how="none"`.
 
     Percent signs, currencies and units are left off: `50%` is 50. `\frac{3}{4}`, `½`, `1 1/2` and `half` are exact
-    fractions; what is left to calculate (`2 * 9`, `10^3`) is calculated.
+    fractions; what is left to calculate (`2 * 9`, `10^3`) is calculated. Of a text the last 30,000 characters are read.
     """
-    text = _without_markup(text)
+    text = _without_markup(text[-_LONGEST:])
     for anchor in reversed(list(_ANCHOR.finditer(text))[-_MOST_ANCHORS:]):
         if stated := _stated(_statement(text, anchor)):
             return _answer(stated[0], _HOW[anchor.lastgroup or "label"])

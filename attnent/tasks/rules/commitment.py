@@ -112,7 +112,7 @@ _DENIED_SUBJECT = re.compile(
     r"(?:\b[A-Z][^\W_]*[ -]){1,5}(?=(?:did not|didn't|was not|wasn't|is not|isn't|has never|never)\s)"
 )
 _DENIED_QUESTION = re.compile(
-    r"[^.!?\n]{0,200}\?\s+(?:\w+\s){0,2}(?:no\b(?! doubt)|not(?=\W*$|[.!]))\W?", re.IGNORECASE
+    r"(?:^|(?<=[.!?\n]))[^.!?\n]*\?\s+(?:\w+\s){0,2}(?:no\b(?! doubt)|not(?=\W*$|[.!]))\W?", re.IGNORECASE
 )
 _BOUND = re.compile(
     rf"""\b(?:(?:before|after|prior[ ]to)[ ]{DATE.pattern}

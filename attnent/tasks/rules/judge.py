@@ -11,7 +11,10 @@ from attnent.tasks.rules.numbers import plain, words_to_digits
 from attnent.tasks.rules.quantities import judge_number, judge_span, wanted_number, wanted_span
 from attnent.tasks.rules.words import COMMON, fold, forms, words
 
-_LONGEST_GOLD = 2_000  # characters that are read of a gold answer, which is short
+_LONGEST_ASKED, _LONGEST_ANSWER = (
+    2_000,
+    10_000,
+)  # characters that are read of question and gold answer, and of an answer
 _YES_OR_NO = re.compile(r"(?:^\W*(?=(?:yes|no)\b(?! doubt))|\b(?=(?:yes|no)\b\s*(?:[,.!;:]|$)))(yes|no)", re.IGNORECASE)
 
 
@@ -23,11 +26,12 @@ def judge_offline(question: str, gold: str, answer: str) -> Outcome:
     brackets, initials, surnames of persons, small differences of spelling). Several candidates of which one is right
     are incorrect. An answer that is right as far as it goes but leaves out a part of what is asked (the year of a
     whole date) is not attempted, as in the rules of the data set. The labels are those of rules, not of a reader: see
-    the graded cases of the tests for how often they are right.
+    the graded cases of the tests for how often they are right. Of an answer the first 10,000 characters are read, of
+    question and gold answer 2,000.
     """
     if gold.strip() and answer.strip() == gold.strip():
         return "correct"
-    gold = gold[:_LONGEST_GOLD]
+    question, gold, answer = question[:_LONGEST_ASKED], gold[:_LONGEST_ASKED], answer[:_LONGEST_ANSWER]
     offered, refused = committed(words_to_digits(plain(settled(answer))))
     if re.fullmatch(r"\W*(?:yes|no)\W*", gold, re.IGNORECASE) and (said := _YES_OR_NO.search(offered)):
         return "correct" if said[1].lower() in gold.lower() else "incorrect"

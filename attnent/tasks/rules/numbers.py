@@ -12,6 +12,8 @@ from text_to_num import find_numbers as spoken_numbers
 
 _MINUS = {ord(sign): "-" for sign in "−﹣－‐‑‒–—"}
 _THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:[ '’\u00a0\u2009\u202f]\d{3})+(?![\d.,]*\d)")
+_VULGAR = re.compile(r"(\d?)([\u00bc-\u00be\u2150-\u215e\u2189])")
+_DIGIT = re.compile(r"(?![0-9])\d")
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 
 _SCALES = {
@@ -54,15 +56,9 @@ def plain(text: str) -> str:
     if text.isascii():
         return text
     text = _SUPERSCRIPT.sub(lambda match: "^" + unicodedata.normalize("NFKC", match[0]), text)
-    text = "".join(_unfold_fraction(char, before) for char, before in zip(text, " " + text, strict=False))
+    text = _VULGAR.sub(lambda match: f"{match[1]} {match[2]}".lstrip(), text)
     text = unicodedata.normalize("NFKC", text).replace("\u2044", "/").translate(_MINUS)
-    return "".join(char if char.isascii() else str(unicodedata.decimal(char, char)) for char in text)
-
-
-def _unfold_fraction(char: str, before: str) -> str:
-    if char.isascii() or "VULGAR FRACTION" not in unicodedata.name(char, ""):
-        return char
-    return (" " if before.isdigit() else "") + unicodedata.normalize("NFKC", char)
+    return _DIGIT.sub(lambda match: str(unicodedata.decimal(match[0])), text)
 
 
 def find_numbers(text: str) -> list[Number]:
