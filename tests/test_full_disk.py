@@ -127,3 +127,32 @@ def test_a_process_killed_while_it_writes_labels_leaves_a_folder_that_works(tmp_
         assert set(run.grade(lambda row: "right", judge="k")) == {"right"}
         assert run.grades("k").to_dict() == {"a": "right", "b": "right", "c": "right"}
         assert Path(run.folder / "labels" / "grades.jsonl").read_bytes().endswith(b"\n")
+
+
+WITHOUT_FLOCK = """
+import errno, fcntl, subprocess, sys, time, warnings
+def missing(*_): raise OSError(errno.ENOSYS, "no flock on this file system")
+fcntl.flock = missing
+from attnent.runs import Run, RunError
+warnings.simplefilter("ignore")
+run = Run(sys.argv[1])
+if len(sys.argv) > 3:
+    with run.locked():
+        print("held", flush=True)
+        time.sleep(60)
+child = subprocess.Popen([sys.executable, "-c", sys.argv[2], *sys.argv[1:3], "hold"], stdout=subprocess.PIPE, text=True)
+print(child.stdout.readline().strip())
+try:
+    with run.locked(): print("locked twice")
+except RunError as error: print(str(error).partition(" into ")[0])
+child.kill()
+child.wait()
+with run.locked(): print("taken over")
+"""
+
+
+def test_without_flock_a_lock_holds_and_one_that_a_dead_process_left_is_taken_over(tmp_path):
+    run = Run.start(tmp_path / "run", identity=IDENTITY, examples=EXAMPLES)
+    command = [sys.executable, "-c", WITHOUT_FLOCK, run.folder, WITHOUT_FLOCK]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == ["held", "another process is recording", "taken over"]
