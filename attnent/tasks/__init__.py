@@ -6,8 +6,9 @@ back.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -67,6 +68,27 @@ def from_hub(dataset: str, *, config: str | None, split: str, instead: str) -> p
         raise TaskError(
             f"the data set {dataset} cannot be loaded ({reason}); pass as source the path of {instead}"
         ) from error
+
+
+def from_world(
+    ask: Callable[..., Sequence[Any]], n: int, seed: int, columns: dict[str, str], *, what: str
+) -> pd.DataFrame:
+    """What the bundled world gives, a row each; `columns` says which attribute each column holds."""
+    from attnent.tiny.world import WorldError
+
+    if n < 1:
+        raise TaskError(f"n is {n}; pass at least 1")
+    try:
+        given = ask(n, seed=seed)
+    except WorldError as error:
+        raise TaskError(f"the bundled world cannot give n={n} {what}: {error}") from error
+    return pd.DataFrame({column: [getattr(one, name) for one in given] for column, name in columns.items()})
+
+
+def refuse(bad: Iterable[str], what_they_are: str) -> None:
+    """Raise when there is anything bad, with all of it."""
+    if named := list(bad):
+        raise TaskError(f"{len(named)} {what_they_are}; correct or remove them: {', '.join(named)}")
 
 
 def need_columns(frame: pd.DataFrame, columns: Sequence[str], where: str) -> None:

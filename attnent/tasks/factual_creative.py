@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from attnent.tasks import TaskError, check_count, choose, local_file, text_ids
+from attnent.tasks import TaskError, check_count, choose, from_world, local_file, refuse, text_ids
 
 Kind = Literal["factual", "creative"]
 KINDS: tuple[Kind, ...] = ("factual", "creative")
@@ -37,14 +37,10 @@ def load(source: str | Path = "tiny", *, n: int, seed: int = 0) -> pd.DataFrame:
 def _from_world(n: int, seed: int) -> pd.DataFrame:
     from attnent.tiny import world
 
-    if n < 1:
-        raise TaskError(f"n is {n}; pass at least 1")
-    try:
-        prompts = [*world.factual_prompts(n, seed=seed), *world.creative_prompts(n, seed=seed)]
-    except world.WorldError as error:
-        raise TaskError(f"the bundled world cannot give n={n} prompts of each kind: {error}") from error
-    rows = [{"id": one.id, "prompt": one.prompt, "kind": one.group, "group": one.topic} for one in prompts]
-    return pd.DataFrame(rows)
+    columns = {"id": "id", "prompt": "prompt", "kind": "group", "group": "topic"}
+    of_kinds = (world.factual_prompts, world.creative_prompts)
+    tables = [from_world(ask, n, seed, columns, what="prompts of each kind") for ask in of_kinds]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _read(text: str, where: str) -> dict[str, list[str]]:
@@ -54,14 +50,9 @@ def _read(text: str, where: str) -> dict[str, list[str]]:
         raise TaskError(f"{where} is not JSON ({error.msg}, line {error.lineno}); pass {_LOCAL}") from error
     if not isinstance(content, dict) or not all(isinstance(content.get(kind), list) for kind in KINDS):
         raise TaskError(f"{where} lacks the lists `factual` and `creative`; pass {_LOCAL}")
-    bad = [
-        f"{kind} {place}"
-        for kind in KINDS
-        for place, prompt in enumerate(content[kind])
-        if not isinstance(prompt, str) or not prompt.strip()
-    ]
-    if bad:
-        raise TaskError(f"{len(bad)} prompts of {where} are empty or no text; correct or remove them: {', '.join(bad)}")
+    placed = [(f"{kind} {place}", prompt) for kind in KINDS for place, prompt in enumerate(content[kind])]
+    bad = (place for place, prompt in placed if not isinstance(prompt, str) or not prompt.strip())
+    refuse(bad, f"prompts of {where} are empty or no text")
     return {kind: content[kind] for kind in KINDS}
 
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from attnent.runs import Run
-from attnent.tasks import TaskError, choose, from_hub, local_file, need_columns, text_ids
+from attnent.tasks import TaskError, choose, from_hub, from_world, local_file, need_columns, refuse, text_ids
 from attnent.tasks.rules.numbers import Number, amounts, plain, words_to_digits
 from attnent.tasks.rules.sums import find_values
 
@@ -89,22 +89,9 @@ def _from_world(n: int, seed: int, shots: int) -> pd.DataFrame:
 
     if shots:
         raise TaskError(f"shots is {shots}, but the bundled model answers plain questions only; pass shots=0")
-    if n < 1:
-        raise TaskError(f"n is {n}; pass at least 1")
-    rows = [
-        {
-            "id": problem.id,
-            "prompt": problem.question,
-            "gold": str(problem.answer),
-            "group": problem.id,
-            "question": problem.question,
-            "n_gold_steps": problem.n_steps,
-            "n_children": problem.n_children,
-            "gold_solution": problem.solution,
-        }
-        for problem in world.problems(n, seed=seed)
-    ]
-    return pd.DataFrame(rows)
+    columns = {"id": "id", "prompt": "question", "gold": "answer", "group": "id", "question": "question"}
+    columns |= {"n_gold_steps": "n_steps", "n_children": "n_children", "gold_solution": "solution"}
+    return from_world(world.problems, n, seed, columns, what="problems").astype({"gold": str})
 
 
 def _read_jsonl(path: Path) -> pd.DataFrame:
@@ -126,25 +113,17 @@ def _examples(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
     need_columns(table, ("question", "answer"), where)
     questions, solutions = ([str(text) for text in table[name]] for name in ("question", "answer"))
     ids, groups = text_ids("gsm8k", questions)
-    answers = [read_answer(solution) for solution in solutions]
-    unread = [
-        f"{identity} (row {row})"
-        for row, (identity, answer) in enumerate(zip(ids, answers, strict=True))
-        if answer.value is None
-    ]
-    if unread:
-        raise TaskError(
-            f"{len(unread)} gold answers of {where} hold no number; correct or remove them: {', '.join(unread)}"
-        )
+    answers = [read_answer(solution).value for solution in solutions]
+    unread = (row for row, answer in enumerate(answers) if answer is None)
+    refuse((f"{ids[row]} (row {row})" for row in unread), f"gold answers of {where} hold no number")
+    lines = [[line for line in solution.split("####")[0].splitlines() if line.strip()] for solution in solutions]
     return pd.DataFrame(
         {
             "id": ids,
-            "gold": [str(answer.value) for answer in answers],
+            "gold": [str(answer) for answer in answers],
             "group": groups,
             "question": questions,
-            "n_gold_steps": [
-                len([line for line in solution.split("####")[0].splitlines() if line.strip()]) for solution in solutions
-            ],
+            "n_gold_steps": [len(of_solution) for of_solution in lines],
             "gold_solution": solutions,
         }
     )

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from attnent.llm import LLM, Request
 from attnent.runs import Run
-from attnent.tasks import TaskError, choose, from_hub, local_file, need_columns, text_ids
+from attnent.tasks import TaskError, choose, from_hub, from_world, local_file, need_columns, refuse, text_ids
 from attnent.tasks.rules import Outcome
 from attnent.tasks.rules.judge import judge_offline
 
@@ -50,25 +50,8 @@ def load(source: str | Path = "tiny", *, n: int, seed: int = 0) -> pd.DataFrame:
 def _from_world(n: int, seed: int) -> pd.DataFrame:
     from attnent.tiny import world
 
-    if n < 1:
-        raise TaskError(f"n is {n}; pass at least 1")
-    try:
-        questions = world.questions(n, seed=seed)
-    except world.WorldError as error:
-        raise TaskError(f"the bundled world cannot give n={n} questions: {error}") from error
-    rows = [
-        {
-            "id": question.id,
-            "prompt": question.question,
-            "gold": question.answer,
-            "group": question.entity,
-            "question": question.question,
-            "tier": question.tier,
-            "attribute": question.attribute,
-        }
-        for question in questions
-    ]
-    return pd.DataFrame(rows)
+    columns = {"id": "id", "prompt": "question", "gold": "answer", "group": "entity", "question": "question"}
+    return from_world(world.questions, n, seed, columns | {"tier": "tier", "attribute": "attribute"}, what="questions")
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -83,13 +66,8 @@ def _examples(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
     need_columns(table, ("problem", "answer"), where)
     questions, answers = ([str(text).strip() for text in table[name]] for name in ("problem", "answer"))
     ids, groups = text_ids("simpleqa", questions)
-    unread = [
-        f"{identity} (row {row})"
-        for row, (identity, answer) in enumerate(zip(ids, answers, strict=True))
-        if not any(char.isalnum() for char in answer)
-    ]
-    if unread:
-        raise TaskError(f"{len(unread)} gold answers of {where} are empty; correct or remove them: {', '.join(unread)}")
+    empty = (row for row, answer in enumerate(answers) if not any(char.isalnum() for char in answer))
+    refuse((f"{ids[row]} (row {row})" for row in empty), f"gold answers of {where} are empty")
     frame = pd.DataFrame({"id": ids, "prompt": questions, "gold": answers, "group": groups, "question": questions})
     for column in ("topic", "answer_type"):
         if column in table.columns:

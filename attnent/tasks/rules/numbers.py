@@ -16,16 +16,8 @@ _VULGAR = re.compile(r"(\d?)([\u00bc-\u00be\u2150-\u215e\u2189])")
 _DIGIT = re.compile(r"(?![0-9])\d")
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 
-_SCALES = {
-    "k": 1_000,
-    "m": 10**6,
-    "b": 10**9,
-    "bn": 10**9,
-    "thousand": 1_000,
-    "million": 10**6,
-    "billion": 10**9,
-    "trillion": 10**12,
-}
+_SCALES = {"k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9}
+_SCALES |= {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 NUMBER = re.compile(
     r"""(?P<sign>(?<![\w).])-)?(?:[$€£¥](?P<late_sign>-)?)?
         (?<![A-Za-z_^])(?<!\^\{)(?<!\d)(?<!\d\.)
