@@ -135,6 +135,27 @@ def test_the_gold_answer_in_a_sentence_is_correct(sentence, case):
         assert judge_offline(case["question"], case["gold"], sentence.format(case["gold"].rstrip("."))) == "correct"
 
 
+@pytest.mark.parametrize("wrapping", ["**{}**", "1. {}", "As of my last knowledge update in 2023, {}"])
+def test_markup_and_a_preamble_change_hardly_a_verdict(wrapping):
+    cases = GRADED[::3]
+    as_it_is = [judge_offline(case["question"], case["gold"], case["answer"]) for case in cases]
+    wrapped = [judge_offline(case["question"], case["gold"], wrapping.format(case["answer"])) for case in cases]
+    assert np.mean([one == other for one, other in zip(as_it_is, wrapped, strict=True)]) >= 0.985
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "label"),
+    [
+        ("The Louvre", "Louvre", "correct"),
+        ("St. Moritz", "Saint Moritz", "correct"),
+        ("Ada Marsh", "Nils Falk\nAda Marsh", "incorrect"),
+        ("1 July 1999", "The answer is 1 July 1999 or 2 July 1999.", "incorrect"),
+    ],
+)
+def test_what_no_graded_case_shows_is_judged_right(gold, answer, label):
+    assert judge_offline("Which is meant?", gold, answer) == label
+
+
 HOSTILE = [
     *("Paris, or ", "not ", "I don't ", "I not ", "1,222", " ", "(", "(1)", "a.b. ", "23 October ", "\u0301", "مرحبا "),
     *("A and ", "x", "1", "-", "\n", "* ", "It was A. ", "no information ", "twenty ", "\u202eabc", "שלום ", "ẹ́", "½"),

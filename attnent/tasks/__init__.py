@@ -32,18 +32,13 @@ def text_ids(prefix: str, texts: Iterable[str]) -> tuple[list[str], list[str]]:
     return ids, groups
 
 
-def check_count(n: int, available: int, what: str) -> None:
-    """Raise when `n` examples cannot be taken from `available`; `what` names them in the message."""
-    if not 1 <= n <= available:
-        raise TaskError(f"n is {n}, but there are {available} {what}; pass n between 1 and {available}")
-
-
 def choose(frame: pd.DataFrame, n: int, *, seed: int, what: str) -> pd.DataFrame:
     """The first `n` rows after a shuffle by `seed`; the rows for a smaller `n` are the beginning of those for a larger.
 
     Rows are sorted by the hash of seed and id: the order depends neither on the order of the file nor on the platform.
     """
-    check_count(n, len(frame), what)
+    if not 1 <= n <= len(frame):
+        raise TaskError(f"n is {n}, but there are {len(frame)} {what}; pass n between 1 and {len(frame)}")
     keys = [hashlib.sha256(f"{seed} {identity}".encode()).hexdigest() for identity in frame["id"]]
     order = sorted(range(len(keys)), key=keys.__getitem__)[:n]
     return frame.iloc[order].reset_index(drop=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from attnent.tasks import TaskError, check_count, choose, from_world, local_file, refuse, text_ids
+from attnent.tasks import TaskError, choose, from_world, local_file, refuse, text_ids
 
 Kind = Literal["factual", "creative"]
 KINDS: tuple[Kind, ...] = ("factual", "creative")
@@ -57,7 +57,6 @@ def _read(text: str, where: str) -> dict[str, list[str]]:
 
 
 def _of_kind(kind: str, prompts: list[str], n: int, seed: int) -> pd.DataFrame:
-    check_count(n, len(prompts), f"{kind} prompts")
     ids, groups = text_ids(kind, prompts)
     frame = pd.DataFrame({"id": ids, "prompt": prompts, "kind": kind, "group": groups})
     return choose(frame, n, seed=seed, what=f"{kind} prompts")

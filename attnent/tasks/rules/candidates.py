@@ -1,6 +1,7 @@
 """Whether an answer offers several candidates that cannot all be right."""
 
 import re
+from collections.abc import Sequence
 from itertools import takewhile
 
 from attnent.tasks.rules.commitment import split_sentences
@@ -47,8 +48,15 @@ _LINKING = frozenset({"however", "but", "also", "then", "so", "although", "yet"}
 _MOST_SENTENCES = 40
 
 
-def side_by_side(text: str, one: Date | Number, other: Date | Number) -> bool:
-    """Whether two things are offered together: `1936 or 1938`."""
+def one_of_several(
+    text: str, right: Sequence[Date] | Sequence[Number], wrong: Sequence[Date] | Sequence[Number]
+) -> bool:
+    """Whether what is right is offered together with what is wrong (`1936 or 1938`), or stated once with each."""
+    listed = any(_side_by_side(text, one, other) for one in right for other in wrong)
+    return listed or stated_twice(text, [text[one.start : one.stop] for one in right])
+
+
+def _side_by_side(text: str, one: Date | Number, other: Date | Number) -> bool:
     first, second = sorted((one, other), key=lambda item: item.start)
     return second.start >= first.stop and bool(_BETWEEN.fullmatch(text[first.stop : second.start]))
 

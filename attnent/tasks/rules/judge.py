@@ -3,7 +3,7 @@
 import re
 
 from attnent.tasks.rules import Outcome
-from attnent.tasks.rules.candidates import side_by_side, stated_twice
+from attnent.tasks.rules.candidates import one_of_several, stated_twice
 from attnent.tasks.rules.commitment import affirmed, committed, settled
 from attnent.tasks.rules.dates import Date, compare, find_dates
 from attnent.tasks.rules.names import match_name
@@ -81,9 +81,7 @@ def _judge_date(wanted: list[Date], text: str, question: str) -> Outcome:
     if same:
         spans = {(date.start, date.stop) for date in same}
         others = [date for date, how in verdicts if how == {"different"} and (date.start, date.stop) not in spans]
-        listed = any(side_by_side(text, one, other) for one in same for other in others)
-        twice = listed or stated_twice(text, [text[date.start : date.stop] for date in same])
-        return "incorrect" if twice else "correct"
+        return "incorrect" if one_of_several(text, same, others) else "correct"
     if not said:
         impossible = re.search(r"\b\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}\b", text)
         return "incorrect" if impossible else "not_attempted"

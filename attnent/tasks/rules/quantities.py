@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from attnent.tasks.rules import Outcome
-from attnent.tasks.rules.candidates import side_by_side, stated_twice
+from attnent.tasks.rules.candidates import one_of_several
 from attnent.tasks.rules.dates import Date, find_dates
 from attnent.tasks.rules.numbers import Number, amounts, find_numbers, plain, words_to_digits
 from attnent.tasks.rules.words import fold, forms, words
@@ -98,9 +98,7 @@ def judge_number(wanted: Wanted, text: str, question: str) -> Outcome:
         return "not_attempted"
     fitting = [one for one in said if wanted.low <= one.value <= wanted.high]
     others = [one for one in said if one not in fitting]
-    if not fitting or any(side_by_side(text, one, other) for one in fitting for other in others):
-        return "incorrect"
-    return "incorrect" if stated_twice(text, [text[one.start : one.stop] for one in fitting]) else "correct"
+    return "correct" if fitting and not one_of_several(text, fitting, others) else "incorrect"
 
 
 def _next_words(text: str, stop: int) -> set[str]:
