@@ -156,6 +156,15 @@ def test_what_no_graded_case_shows_is_judged_right(gold, answer, label):
     assert judge_offline("Which is meant?", gold, answer) == label
 
 
+def test_a_currency_that_only_the_question_names_counts():
+    assert judge_offline("How much, in euros, was the fine?", "5", "$5") == "incorrect"
+
+
+def test_nothing_of_another_kind_is_nought():
+    assert judge_offline("How much did it cost?", "0 euros", "$5") == "incorrect"
+    assert judge_offline("How long is it?", "0 metres", "It took 5 hours.") == "incorrect"
+
+
 HOSTILE = [
     *("Paris, or ", "not ", "I don't ", "I not ", "1,222", " ", "(", "(1)", "a.b. ", "23 October ", "\u0301", "مرحبا "),
     *("A and ", "x", "1", "-", "\n", "* ", "It was A. ", "no information ", "twenty ", "\u202eabc", "שלום ", "ẹ́", "½"),

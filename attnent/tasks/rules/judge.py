@@ -11,10 +11,8 @@ from attnent.tasks.rules.numbers import plain, words_to_digits
 from attnent.tasks.rules.quantities import judge_number, judge_span, wanted_number, wanted_span
 from attnent.tasks.rules.words import COMMON, fold, forms, words
 
-_LONGEST_ASKED, _LONGEST_ANSWER = (
-    2_000,
-    10_000,
-)  # characters that are read of question and gold answer, and of an answer
+_LONGEST_ASKED = 2_000  # characters that are read of a question and of a gold answer
+_LONGEST_ANSWER = 10_000
 _YES_OR_NO = re.compile(r"(?:^\W*(?=(?:yes|no)\b(?! doubt))|\b(?=(?:yes|no)\b\s*(?:[,.!;:]|$)))(yes|no)", re.IGNORECASE)
 
 

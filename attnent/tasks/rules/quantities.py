@@ -52,7 +52,9 @@ def wanted_number(gold: str, question: str) -> Wanted | None:
         bounds = given if len(given) == 2 else bounds
     elif len(numbers) > 1 or _is_name(base[:start] + " " + base[stop:]) or re.match(r"s\b", base[stop:]):
         return None
-    return Wanted(min(bounds), max(bounds), _unit_after(base, stop) or _unit_in(question), _currency(gold))
+    return Wanted(
+        min(bounds), max(bounds), _unit_after(base, stop) or _unit_in(question), _currency(gold) or _currency(question)
+    )
 
 
 def _is_name(rest: str) -> bool:
@@ -77,12 +79,12 @@ def _currency(text: str) -> str:
     return _CURRENCIES.get(match[0].lower(), match[0].lower().removesuffix("s")) if match else ""
 
 
-def _conversion(wanted: str, said: str) -> Fraction:
-    """How many of the wanted unit one said unit is; 1 where either is unknown, 0 where they differ in kind."""
+def _conversion(wanted: str, said: str) -> Fraction | None:
+    """How many of the wanted unit one said unit is; 1 where either is unknown, None where they differ in kind."""
     if wanted not in _UNITS or said not in _UNITS:
         return Fraction(1)
     (kind, size), (said_kind, said_size) = _UNITS[wanted], _UNITS[said]
-    return said_size / size if kind == said_kind else Fraction(0)
+    return said_size / size if kind == said_kind else None
 
 
 def judge_number(wanted: Wanted, text: str, question: str) -> Outcome:
@@ -106,7 +108,7 @@ def _next_words(text: str, stop: int) -> set[str]:
 
 
 def _said_numbers(text: str, wanted: Wanted, question: str) -> list[Number]:
-    """The numbers of an answer, in the wanted unit (0 in one of another kind).
+    """The numbers of an answer, in the wanted unit; one of another kind is none that can be right.
 
     In more than a few words, none of the question and none of a date.
     """
@@ -116,9 +118,12 @@ def _said_numbers(text: str, wanted: Wanted, question: str) -> list[Number]:
     dates = [date for date in find_dates(text) if date.month or not (year_wanted or _counts(text, date))]
     said = []
     for value, start, stop in find_numbers(text)[:_MOST_NUMBERS]:
-        value *= _conversion(wanted.unit, _unit_after(text, stop))
-        if wanted.currency and _currency(text[max(0, start - 4) : stop + 10]) not in ("", wanted.currency):
-            value *= 0
+        conversion = _conversion(wanted.unit, _unit_after(text, stop))
+        currency = _currency(text[max(0, start - 4) : stop + 10])
+        if conversion is None or (wanted.currency and currency not in ("", wanted.currency)):
+            value = wanted.low - 1
+        else:
+            value *= conversion
         elsewhere = any(date.start <= start < date.stop for date in dates) or re.match(r"s\b", text[stop : stop + 2])
         of_question = value in asked and not wanted.low <= value <= wanted.high
         if brief or not (elsewhere or of_question):
