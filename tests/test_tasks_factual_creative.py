@@ -50,6 +50,37 @@ def test_both_kinds_have_like_numbers_of_characters():
     assert n_chars[FACTUAL].mean() == pytest.approx(n_chars[~FACTUAL].mean(), rel=0.03)
 
 
+def test_every_shipped_prompt_has_a_genre():
+    assert SHIPPED.groupby("kind")["genre"].agg(set).to_dict() == {
+        "factual": {"facts"},
+        "creative": {"stories", "poems", "other"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "genre"), [("fairy tale|ghost story|fable", "stories"), ("poem|sonnet|song ", "poems")]
+)
+def test_the_genre_of_a_shipped_prompt_goes_with_it_through_the_choice(words, genre):
+    chosen = factual_creative.load("shipped", n=90, seed=3)
+    asked = chosen[(chosen["kind"] == "creative") & chosen["prompt"].str.contains(words)]
+    assert len(asked) > 2
+    assert set(asked["genre"]) == {genre}
+
+
+def test_prompts_of_the_bundled_world_are_facts_stories_and_poems():
+    examples = factual_creative.load("tiny", n=40)
+    counts = examples.groupby("kind")["genre"].value_counts().to_dict()
+    assert counts == {("factual", "facts"): 40, ("creative", "stories"): 20, ("creative", "poems"): 20}
+
+
+def test_prompts_about_the_same_person_are_one_cluster():
+    factual = factual_creative.load("tiny", n=480).query("kind == 'factual'")
+    assert factual[factual_creative.CLUSTER].value_counts().max() == 4
+    assert all(
+        name in prompt for name, prompt in zip(factual[factual_creative.CLUSTER], factual["prompt"], strict=True)
+    )
+
+
 @pytest.mark.parametrize("source", ["tiny", "shipped"])
 def test_ids_are_unique_and_safe_as_file_names(source):
     ids = factual_creative.load(source, n=53)["id"]
@@ -80,6 +111,11 @@ def test_more_than_the_bundled_world_has_is_refused():
 def test_a_local_file_gives_its_prompts(tmp_path):
     path = prompts_file(tmp_path, {"factual": ["Who was Ada?", "Where is Ur?"], "creative": ["Sing.", "Rhyme."]})
     assert set(factual_creative.load(path, n=2)["prompt"]) == {"Who was Ada?", "Where is Ur?", "Sing.", "Rhyme."}
+
+
+def test_the_genre_of_a_prompt_from_a_file_is_its_kind(tmp_path):
+    examples = factual_creative.load(prompts_file(tmp_path, {"factual": ["Who?"], "creative": ["Sing."]}), n=1)
+    assert examples["genre"].tolist() == examples["kind"].tolist() == ["factual", "creative"]
 
 
 @pytest.mark.parametrize("content", [[], {"factual": ["a"]}, {"factual": "a", "creative": ["b"]}])

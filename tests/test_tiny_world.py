@@ -17,6 +17,11 @@ from tiny_model.telling import describe, strangers
 
 POOL = [*world.problems(100), *world.problems(100, seed=1, split="train")]
 pooled = st.sampled_from(POOL)
+GENRE_WORDS = {
+    "facts": ("all about", "life", "know of"),
+    "stories": ("tale of", "story about", "story with", "tale about"),
+    "poems": ("poem", "lines"),
+}
 TIERS = ("head", "middle", "tail", "never")
 EVALUATE = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "/": lambda a, b: a / b}
 
@@ -279,6 +284,37 @@ def test_each_group_has_at_least_a_hundred_distinct_prompts(make, group):
     assert make(10, seed=5) == prompts[:10]
 
 
+def test_every_known_person_is_asked_about_once_before_any_is_asked_about_again():
+    asked = [prompt.topic for prompt in world.factual_prompts(560, seed=5)]
+    assert len(set(asked[:140])) == 140
+    assert asked == asked[:140] * 4
+
+
+def test_no_prompt_about_a_person_repeats():
+    prompts = world.factual_prompts(560, seed=5)
+    assert len({prompt.prompt for prompt in prompts}) == len({prompt.id for prompt in prompts}) == 560
+
+
+def test_who_is_asked_about_again_has_the_number_of_the_time_in_the_id():
+    ids = [prompt.id for prompt in world.factual_prompts(560, seed=5)]
+    assert ids == [f"{name}{ending}" for ending in ("", "-2", "-3", "-4") for name in ids[:140]]
+
+
+def test_the_first_prompts_about_people_are_those_that_recordings_were_made_of():
+    first, second = world.factual_prompts(2)
+    assert (first.id, first.prompt) == ("factual-sybil-dorn", "Describe the whole life of Sybil Dorn.")
+    assert (second.id, second.prompt) == ("factual-pavel-garrow", "Give me the life story of Pavel Garrow.")
+
+
+def test_the_genre_of_a_prompt_is_what_it_asks_for():
+    prompts = [*world.factual_prompts(560), *world.creative_prompts(480)]
+    wanted = {word: genre for genre, words in GENRE_WORDS.items() for word in words}
+    assert {prompt.genre for prompt in prompts} == set(GENRE_WORDS)
+    for prompt in prompts:
+        [asked] = {genre for word, genre in wanted.items() if word in prompt.prompt}
+        assert asked == prompt.genre
+
+
 def test_stories_and_poems_hardly_repeat():
     rng = Random(0)
     texts = [creative_document(rng).response for _ in range(200)]
@@ -301,7 +337,7 @@ def test_a_negative_number_is_refused_by_name(make):
 
 
 @pytest.mark.parametrize(
-    ("make", "most"), [(world.questions, 1_500), (world.factual_prompts, 140), (world.creative_prompts, 480)]
+    ("make", "most"), [(world.questions, 1_500), (world.factual_prompts, 560), (world.creative_prompts, 480)]
 )
 def test_more_than_the_world_holds_is_refused_with_the_limit(make, most):
     assert len(make(most)) == most
