@@ -23,7 +23,7 @@ from attnent.study.notebook import run_notebook, study_folder
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 CELLS = [
     ("markdown", "# 07 A test\n\n**Question.** Is two `x` < more than one?", []),
-    ("code", "x: int = 1  # a number\nmodel: str = 'none'", ["parameters"]),
+    ("code", "x: int = 1  # a number\nmodel: str = 'none'\nsets: int = 1", ["parameters"]),
     (
         "code",
         "from IPython.display import display\n"
@@ -78,7 +78,7 @@ def test_a_report_holds_the_figure_once_with_plotly_and_asks_the_network_for_not
 
 
 def test_an_unknown_parameter_is_an_error_that_names_those_there_are(notebook, tmp_path):
-    with pytest.raises(StudyError, match=r"07_test.ipynb has no parameter y; there are model, x"):
+    with pytest.raises(StudyError, match=r"07_test.ipynb has no parameter y; there are model, sets, x"):
         run_notebook(notebook, {"y": 1}, tmp_path / "out")
 
 
@@ -196,7 +196,7 @@ def test_a_notebook_is_chosen_by_its_number_with_or_without_the_zero(notebook):
 @pytest.mark.parametrize(
     ("extra", "complaint"),
     [
-        (["-p", "z=1"], "these notebooks have no parameter z; there are model, x"),
+        (["-p", "z=1"], "these notebooks have no parameter z; there are model, sets, x"),
         (["-p", "mode=1"], "did you mean model?"),
         (["-p", "x"], "NAME=VALUE"),
         (["-p", "=1"], "NAME=VALUE"),
@@ -207,6 +207,11 @@ def test_a_notebook_is_chosen_by_its_number_with_or_without_the_zero(notebook):
         (["-p", "x", "null"], "x must be a whole number, not null"),
         (["--model", "a", "-p", "model=b"], "--model and -p model differ; give one of them"),
         (["-p", "out_dir=elsewhere"], "--out-dir and -p out_dir differ; give one of them"),
+        (["--sets", "3", "-p", "sets=4"], "--sets and -p sets differ; give one of them"),
+        (["--sets", "0"], "sets is 0; give 1 or more"),
+        (["-p", "sets=-2"], "sets is -2; give 1 or more"),
+        (["--sets", "four"], 'sets must be a whole number, not "four"'),
+        (["--sets", ""], 'sets must be a whole number, not ""'),
         (["--model", ""], "model is empty"),
         (["-p", "model=http://user:password@host"], "files would keep"),
         (["-p", "model=\udcff"], "give text in UTF-8"),
@@ -241,10 +246,16 @@ def test_a_file_in_place_of_the_folder_of_results_is_one_sentence(notebook, tmp_
 
 
 def test_name_and_value_of_a_parameter_may_be_two_words_and_options_may_say_the_same_twice(notebook, tmp_path):
-    extra = ["7", "-p", "x", "4", "--model", "m", "-p", "model=m"]
+    extra = ["7", "-p", "x", "4", "--model", "m", "-p", "model=m", "--sets", "3"]
     assert study(notebook, tmp_path, *extra) == 0
     [path] = (tmp_path / "runs").glob("study/m/07_test/*/outcome.json")
-    assert json.loads(path.read_bytes())["parameters"] == {"x": 4, "model": "m"}
+    assert json.loads(path.read_bytes())["parameters"] == {"x": 4, "model": "m", "sets": 3}
+
+
+def test_sets_are_refused_where_no_notebook_has_them(notebook, tmp_path, capsys):
+    edit(notebook, 1, "x: int = 1\nmodel: str = 'none'")
+    assert study(notebook, tmp_path, "--sets", "3") == 2
+    assert "these notebooks have no parameter sets; there are model, x" in capsys.readouterr().err
 
 
 def test_what_stands_in_the_way_of_one_notebook_does_not_keep_the_others_from_running(notebook, tmp_path, capsys):

@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("notebooks", nargs="*", metavar="NUMBER", help="numbers such as 01 (default: all)")
     study.add_argument("--model", help="the bundled model, a local folder or a Hub id (default: tiny)")
     study.add_argument("--out-dir", metavar="FOLDER", help="where results go (default: runs)")
+    study.add_argument("--sets", metavar="K", help="disjoint sets of examples, each estimated by itself, then pooled")
     study.add_argument(
         "--notebooks-dir",
         type=Path,
@@ -94,6 +95,8 @@ def run_study(chosen: argparse.Namespace) -> int:
         notebook: {name: has[name].read(text) for name, text in given.items() if name in has}
         for notebook, has in known.items()
     }
+    if any(value.get("sets", 1) < 1 for value in values.values()):
+        raise StudyError(f"sets is {given['sets']}; give 1 or more")
     out_dir.mkdir(parents=True, exist_ok=True)
     failed = 0
     print(f"Notebooks of {notebooks[0].parent.resolve()}, results into {out_dir}", flush=True)
@@ -115,7 +118,7 @@ def run_study(chosen: argparse.Namespace) -> int:
 
 
 def _given(chosen: argparse.Namespace) -> dict[str, str]:
-    """The texts of all parameters given, by name, with the model and out_dir. Raises StudyError."""
+    """The texts of all parameters given, by name, always with the model and out_dir. Raises StudyError."""
     given: dict[str, str] = {}
     for text in chosen.parameter:
         name, equals, value = text.partition("=")
@@ -124,10 +127,12 @@ def _given(chosen: argparse.Namespace) -> dict[str, str]:
         if name in given:
             raise StudyError(f"{name} is given twice; give it once")
         given[name] = value
-    for name, option in (("model", chosen.model), ("out_dir", chosen.out_dir)):
+    for name in ("model", "out_dir", "sets"):
+        option = getattr(chosen, name)
         if option is not None and given.setdefault(name, option) != option:
             raise StudyError(f"--{name.replace('_', '-')} and -p {name} differ; give one of them")
-        if given.setdefault(name, {"model": "tiny", "out_dir": "runs"}[name]) == "":
+    for name, default in (("model", "tiny"), ("out_dir", "runs")):
+        if given.setdefault(name, default) == "":
             raise StudyError(f"{name} is empty; give one, or leave it out")
     return given
 
