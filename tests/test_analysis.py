@@ -11,7 +11,6 @@ from scipy import stats as sps
 from sklearn.metrics import roc_auc_score
 
 from attnent import analysis
-from attnent.analysis.comparison import auroc_interval
 
 samples = arrays(np.float64, st.integers(1, 23), elements=st.integers(-5, 5))
 
@@ -33,22 +32,13 @@ def two_groups(rng, n, shift=0.0):
     return pd.DataFrame({"x": rng.normal(size=2 * n) + shift * (groups == "a").to_numpy()}, index=index), groups
 
 
-def test_the_bootstrap_interval_covers_the_true_auroc_about_as_often_as_it_says():
-    rng = np.random.default_rng(1)
-    truth = sps.norm.cdf(0.7 / np.sqrt(2))
-    covered = 0
-    for seed in range(60):
-        interval = auroc_interval(rng.normal(0.7, 1, 60), rng.normal(0, 1, 60), seed=seed)
-        covered += interval.low <= truth <= interval.high
-    assert 52 <= covered <= 60
-
-
 def test_too_few_responses_give_no_numbers():
     table, groups = two_groups(np.random.default_rng(14), 20)
     kept = table.index[:24]
     result = analysis.compare(table.loc[kept], ["x"], groups.loc[kept], "a", "b")
     assert result[["auroc", "low", "high", "p"]].isna().all(axis=None)
-    assert analysis.compare_adjusted(table.loc[kept], ["x"], groups, "a", "b", ["x"]).isna().all(axis=None)
+    result = analysis.compare_adjusted(table.loc[kept], ["x"], groups, "a", "b", ["x"])
+    assert result[["auroc", "low", "high", "p"]].isna().all(axis=None)
 
 
 def test_a_map_of_an_empty_group_is_empty():
@@ -152,16 +142,6 @@ def test_a_head_with_missing_numbers_stays_missing():
     found = analysis.head_map(values, groups, "a", "b")
     assert np.isnan(found.auroc.sel(layer=2, head=2))
     assert found.auroc.notnull().sum() == 14
-
-
-@pytest.mark.slow
-def test_under_the_null_a_map_shows_any_head_in_about_one_of_twenty():
-    rng = np.random.default_rng(11)
-    shown = 0
-    for seed in range(100):
-        values, groups = head_values(rng, n=20)
-        shown += bool((analysis.head_map(values, groups, "a", "b", seed=seed).p_max_t < 0.05).any())
-    assert shown <= 12
 
 
 def tokens_of(lengths: dict[str, int], value=lambda step: float(step)) -> pd.DataFrame:
@@ -341,44 +321,3 @@ def test_too_few_pairs_are_not_compared():
     row = analysis.compare_paired(pd.DataFrame({"x": range(1, 10)}), ["x"]).loc["x"]
     assert np.isnan(row["auroc"])
     assert np.isnan(row["p"])
-
-
-def paired_heads(shift: np.ndarray, n: int = 40, seed: int = 0) -> xr.DataArray:
-    """Differences of heads that go together, (response, layer, head), shifted by so many standard deviations."""
-    rng = np.random.default_rng(seed)
-    common = rng.normal(size=(n, 1, 1))
-    values = 0.8 * common + 0.6 * rng.normal(size=(n, *shift.shape)) + shift
-    return xr.DataArray(values, dims=("response", "layer", "head"), coords={"layer": [0, 1, 2], "head": range(5)})
-
-
-def test_the_head_that_differs_within_responses_is_found_and_others_are_not():
-    shift = np.zeros((3, 5))
-    shift[1, 3] = 2.0
-    found = analysis.paired_head_map(paired_heads(shift))
-    assert float(found.p_max_t.sel(layer=1, head=3)) < 0.01
-    assert float(found.auroc.sel(layer=1, head=3)) > 0.9
-    assert int((found.p_max_t < 0.05).sum()) == 1
-
-
-def test_sign_flips_keep_the_error_rate_over_all_heads():
-    null = [analysis.paired_head_map(paired_heads(np.zeros((3, 5)), 25, seed)) for seed in range(25)]
-    assert sum(bool((found.p_max_t < 0.05).any()) for found in null) <= 5  # 1.25 expected; more than 5: p < 0.002
-
-
-def test_adjusted_p_of_paired_heads_agrees_with_flips_made_by_hand():
-    differences = paired_heads(np.linspace(0, 0.8, 15).reshape(3, 5))
-    found = analysis.paired_head_map(differences)
-    values = differences.to_numpy().reshape(40, -1)
-    signs = np.random.default_rng(1).choice([-1.0, 1.0], size=(4_000, 40, 1))
-    flipped = np.abs(sps.ttest_1samp(signs * values, 0.0, axis=1).statistic).max(axis=1)
-    observed = np.abs(sps.ttest_1samp(values, 0.0, axis=0).statistic)
-    by_hand = (flipped[:, None] >= observed).mean(axis=0)
-    np.testing.assert_allclose(found.p_max_t.to_numpy().ravel(), by_hand, atol=0.04)
-
-
-def test_a_head_with_a_missing_difference_is_missing_on_the_map():
-    differences = paired_heads(np.ones((3, 5)))
-    differences[0, 2, 2] = np.nan
-    found = analysis.paired_head_map(differences)
-    assert np.isnan(float(found.auroc.sel(layer=2, head=2)))
-    assert int(found.p_max_t.isnull().sum()) == 1

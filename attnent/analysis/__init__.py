@@ -1,11 +1,13 @@
 """Tables in, tables out: groups compared, heads mapped, verdicts decided, the wrong line found. No torch, no words."""
 
 from attnent.analysis import locating, wrong_line
-from attnent.analysis.comparison import auroc, compare, compare_adjusted, compare_paired
+from attnent.analysis.comparison import auroc, compare, compare_paired
 from attnent.analysis.grades import accuracy, agreement, outcome_shares
-from attnent.analysis.heads import head_levels, head_map, paired_head_map, stands_out
+from attnent.analysis.heads import head_levels, head_map, stands_out
 from attnent.analysis.intervals import FEWEST, Interval, StatsError, wilson
-from attnent.analysis.verdicts import BASELINES, COMPARED, PRIMARY, Comparison, Verdict, controlled
+from attnent.analysis.pooling import disjoint_sets
+from attnent.analysis.regression import compare_adjusted
+from attnent.analysis.verdicts import BASELINES, COMPARED, PRIMARY, Comparison, Verdict, controlled, pooled
 from attnent.analysis.windows import curve, curves, in_window, matched_window, response_means
 
 __all__ = [
@@ -26,13 +28,14 @@ __all__ = [
     "controlled",
     "curve",
     "curves",
+    "disjoint_sets",
     "head_levels",
     "head_map",
     "in_window",
     "locating",
     "matched_window",
     "outcome_shares",
-    "paired_head_map",
+    "pooled",
     "response_means",
     "stands_out",
     "wilson",

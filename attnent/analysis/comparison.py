@@ -1,18 +1,21 @@
 """Two groups of responses, or two parts of each response, compared measure by measure, each with its interval.
 
-The unit is the response. Tables in, tables out; nothing here draws, and nothing here knows a model.
+The unit is the cluster (problem, entity, topic), then the response, never the token. Tables in, tables out; nothing
+here draws, and nothing here knows a model.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
-from jaxtyping import Float, Real
+from jaxtyping import Bool, Float, Int, Real
 from scipy import stats as sps
+from scipy.optimize import brentq
+from scipy.special import expit, logit
 from statsmodels.stats.multitest import multipletests
 
-from attnent.analysis.intervals import CONFIDENCE, FEWEST, N_RESAMPLES, NO_INTERVAL, Interval, wilson
+from attnent.analysis.intervals import CONFIDENCE, FEWEST, NO_INTERVAL, Interval, StatsError, wilson
 
 
 def auroc(
@@ -25,52 +28,83 @@ def auroc(
     return (ranks[..., :n_a].sum(-1) - n_a * (n_a + 1) / 2) / (n_a * n_b)
 
 
-def auroc_interval(a: Real[np.ndarray, " n_a"], b: Real[np.ndarray, " n_b"], *, seed: int = 0) -> Interval:
-    """AUROC with its percentile bootstrap interval over responses; NaN where a group has too few.
+class Test(NamedTuple):
+    """An effect on the scale of AUROC with its 95 % interval, and p of no difference."""
 
-    Below about 20 responses the interval is too narrow, and where the groups separate it is a point.
+    interval: Interval
+    p: float
+
+
+NO_TEST = Test(NO_INTERVAL, np.nan)
+NO_DIFFERENCE = Test(Interval(0.5, 0.5, 0.5), 1.0)
+
+
+def influence(
+    values: Real[np.ndarray, " response"], is_a: Bool[np.ndarray, " response"]
+) -> tuple[float, Float[np.ndarray, " response"]]:
+    """AUROC of group a over the others, and what each response adds to its error.
+
+    The sum of their squares is the variance of DeLong et al. (1988), but for the small-sample factor.
     """
-    if min(len(a), len(b)) < FEWEST:
-        return NO_INTERVAL
-    result = sps.bootstrap(
-        (a, b),
-        auroc,
-        n_resamples=N_RESAMPLES,
-        vectorized=True,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return Interval(float(auroc(a, b)), *map(float, result.confidence_interval))
+    a, b = values[is_a], values[~is_a]
+    ranks = sps.rankdata(np.concatenate([a, b]))
+    above = (ranks[: len(a)] - sps.rankdata(a)) / len(b)  # the share of b that each of a exceeds
+    below = 1 - (ranks[len(a) :] - sps.rankdata(b)) / len(a)
+    estimate = float(above.mean())
+    added = np.empty(len(values))
+    added[is_a], added[~is_a] = (above - estimate) / len(a), (below - estimate) / len(b)
+    return estimate, added
 
 
-def adjusted_auroc(table: pd.DataFrame, measure: str, is_a: pd.Series, covariates: Sequence[str]) -> Interval:
-    """What is left of the difference with the covariates held fixed, on the scale of AUROC.
+def auroc_test(
+    values: Real[np.ndarray, " response"],
+    is_a: Bool[np.ndarray, " response"],
+    clusters: Int[np.ndarray, " response"],
+) -> Test:
+    """AUROC of group a over the others where responses of one cluster are not independent, also across the groups.
 
-    Ordinary least squares of the measure on group and covariates, linear and squared, with robust (HC3) errors; the
-    group coefficient in residual standard deviations, d, is shown as Phi(d / sqrt 2), the AUROC of two normal groups
-    that far apart. NaN where a group has fewer than FEWEST responses, where the covariates tell the groups apart
-    completely, or where they determine the measure.
+    Variance by structural components summed within clusters (Obuchowski 1997, Biometrics 53; with clusters of one,
+    DeLong et al. 1988); the interval on the logit scale; p by Student's t with Satterthwaite's degrees of freedom,
+    which with clusters of one is the test of Brunner & Munzel (2000): spreads need not be equal. Groups that separate
+    completely have the interval of Newcombe (2006, method 5). NaN below FEWEST clusters in a group.
     """
-    kept = table[[measure, *covariates]].dropna()
-    if is_a.loc[kept.index].value_counts().reindex([True, False], fill_value=0).min() < FEWEST:
-        return NO_INTERVAL
-    constant = kept.eq(kept.iloc[0]).all()
-    if constant[measure]:
-        return Interval(0.5, 0.5, 0.5)
-    varying = [name for name in covariates if not constant[name]]
-    scaled = (kept[varying] - kept[varying].mean()) / kept[varying].std()
-    bent = (scaled**2).loc[:, kept[varying].nunique() > 2].add_suffix(" squared")
-    design = sm.add_constant(scaled.join(bent).assign(group=is_a.loc[kept.index].astype(float)))
-    alone = np.linalg.matrix_rank(design, tol=1e-6) > np.linalg.matrix_rank(design.drop(columns="group"), tol=1e-6)
-    if not alone or len(kept) <= design.shape[1]:  # nothing tells group and covariates apart
-        return NO_INTERVAL
-    fit = sm.OLS(kept[measure], design).fit(cov_type="HC3")
-    if fit.scale <= 1e-12 * kept[measure].var():  # the covariates say all of it: what is left is rounding
-        return NO_INTERVAL
-    spread = np.sqrt(fit.scale)
-    effects = (fit.params["group"], *fit.conf_int(alpha=1 - CONFIDENCE).loc["group"])
-    return Interval(*(float(sps.norm.cdf(effect / spread / np.sqrt(2))) for effect in effects))
+    in_a, in_b = np.unique(clusters[is_a]), np.unique(clusters[~is_a])
+    n_a, n_b, n = len(in_a), len(in_b), len(np.union1d(in_a, in_b))
+    if min(n_a, n_b) < FEWEST:
+        return NO_TEST
+    if np.ptp(values) == 0:
+        return NO_DIFFERENCE
+    estimate, added = influence(values, is_a)
+    sums_a, sums_b = (np.bincount(clusters, np.where(of, added, 0.0)) for of in (is_a, ~is_a))
+    of_a, of_b = n_a / (n_a - 1) * (sums_a**2).sum(), n_b / (n_b - 1) * (sums_b**2).sum()
+    variance = of_a + of_b + 2 * n / (n - 1) * (sums_a * sums_b).sum()
+    if estimate in (0.0, 1.0) or variance <= 0:
+        return Test(_newcombe(estimate, n_a, n_b), _of_means(values, is_a, clusters))
+    freedom = (of_a + of_b) ** 2 / (of_a**2 / (n_a - 1) + of_b**2 / (n_b - 1))
+    error = np.sqrt(variance)
+    reach = sps.t.ppf((1 + CONFIDENCE) / 2, freedom) * error / (estimate * (1 - estimate))
+    low, high = (float(expit(logit(estimate) + side * reach)) for side in (-1, 1))
+    return Test(Interval(estimate, low, high), float(2 * sps.t.sf(abs(estimate - 0.5) / error, freedom)))
+
+
+def _newcombe(estimate: float, n_a: int, n_b: int) -> Interval:
+    """The interval of a complete separation: where the score equation of Hanley & McNeil's variance ends it."""
+    z, middle = sps.norm.ppf((1 + CONFIDENCE) / 2), (n_a + n_b) / 2 - 1
+
+    def beyond(auroc: float) -> float:
+        spread = 1 + middle * ((1 - auroc) / (2 - auroc) + auroc / (1 + auroc))
+        return abs(estimate - auroc) - z * np.sqrt(auroc * (1 - auroc) * spread / (n_a * n_b))
+
+    end = float(brentq(beyond, 1e-9, 1 - 1e-9))
+    return Interval(estimate, min(end, estimate), max(end, estimate))
+
+
+def _of_means(
+    values: Real[np.ndarray, " response"], is_a: Bool[np.ndarray, " response"], clusters: Int[np.ndarray, " response"]
+) -> float:
+    """Mann-Whitney p of the means of the clusters."""
+    a, b = (pd.Series(values[of]).groupby(clusters[of]).mean() for of in (is_a, ~is_a))
+    return float(sps.mannwhitneyu(a, b).pvalue)
 
 
 def compare(
@@ -79,26 +113,48 @@ def compare(
     groups: pd.Series,
     a: str,
     b: str,
-    *,
+    clusters: pd.Series | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """A row a measure: AUROC of group `a` over group `b` with interval, Mann-Whitney p, Holm-adjusted over the rows.
+    """A row a measure: AUROC of group `a` over group `b`, its 95 % interval, p (`auroc_test`) and Holm-adjusted p.
 
-    `table` has a row a response, and `groups` the same index. Responses where a measure is missing are left out of its
-    row; n_a and n_b count those that are in. Where a group has fewer than FEWEST the row is NaN.
+    `table` has a row a response; `groups` and `clusters` have its index, and `clusters` says which responses are not
+    independent (None: all are). Responses where a measure is missing are left out of its row; n_a and n_b count those
+    that are in. Where a group has fewer than FEWEST clusters the row is NaN. Nothing is drawn: `seed` has no effect.
     """
-    rows = []
+    two, is_a, codes = two_groups(table, measures, groups, a, b, clusters)
+    rows = {}
     for measure in measures:
-        values = table[measure].dropna()
-        of_a, of_b = (values[groups.loc[values.index] == name].to_numpy(float) for name in (a, b))
-        interval = auroc_interval(of_a, of_b, seed=seed)
-        row = {"measure": measure, "n_a": len(of_a), "n_b": len(of_b), "auroc": interval.estimate}
-        row |= {"low": interval.low, "high": interval.high, "p": np.nan}
-        if not np.isnan(interval.estimate):
-            row["p"] = float(sps.mannwhitneyu(of_a, of_b).pvalue)
-        rows.append(row)
-    result = pd.DataFrame(rows).set_index("measure")
-    return result.assign(p_holm=holm(result["p"]))
+        there = two[measure].notna().to_numpy()
+        of_a = is_a[there]
+        test = auroc_test(two.loc[there, measure].to_numpy(float), of_a, codes[there])
+        rows[measure] = (*test.interval, test.p, int(of_a.sum()), int((~of_a).sum()))
+    result = pd.DataFrame.from_dict(rows, orient="index", columns=["auroc", "low", "high", "p", "n_a", "n_b"])
+    return result.rename_axis("measure").assign(p_holm=holm(result["p"]))
+
+
+def two_groups(
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    groups: pd.Series,
+    a: str,
+    b: str,
+    clusters: pd.Series | None,
+) -> tuple[pd.DataFrame, Bool[np.ndarray, " response"], Int[np.ndarray, " response"]]:
+    """The responses of the two groups, which are of `a`, and the number of each one's cluster."""
+    if missing := [name for name in columns if name not in table]:
+        raise StatsError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+    if a == b:
+        raise StatsError(f"{a!r} cannot be compared with itself; give two different groups")
+    of_response = groups.reindex(table.index)
+    two = table[of_response.isin([a, b]).to_numpy()]
+    codes = np.arange(len(two))
+    if clusters is not None:
+        named = clusters.reindex(two.index)
+        if named.isna().any():
+            raise StatsError(f"{int(named.isna().sum())} responses have no cluster; give one for each response")
+        codes = pd.factorize(named)[0]
+    return two, (of_response[two.index] == a).to_numpy(bool), codes
 
 
 def holm(p: pd.Series) -> pd.Series:
@@ -108,26 +164,19 @@ def holm(p: pd.Series) -> pd.Series:
     return pd.Series(adjusted, index=tested.index, dtype=float).reindex(p.index)
 
 
-def compare_adjusted(
-    table: pd.DataFrame, measures: Sequence[str], groups: pd.Series, a: str, b: str, covariates: Sequence[str]
+def compare_paired(
+    differences: pd.DataFrame, measures: Sequence[str], clusters: pd.Series | None = None
 ) -> pd.DataFrame:
-    """As `compare`, with the covariates (columns of `table`) held fixed: auroc, low, high as `adjusted_auroc` says."""
-    two = table[groups.loc[table.index].isin([a, b])]
-    is_a = groups.loc[two.index] == a
-    rows = {measure: adjusted_auroc(two, measure, is_a, covariates) for measure in measures}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["auroc", "low", "high"])
-
-
-def compare_paired(differences: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
     """A row a measure: how often, and by how much, one part of a response exceeds another part of the same response.
 
-    `differences` has a row a response, part less part. `auroc` is the share of responses with a positive difference,
-    ties counted half (0.5: no difference, as for AUROC), low and high its Wilson interval; `mean` is in the unit of the
-    measure; p is Wilcoxon's signed rank, Holm-adjusted over the rows. NaN below FEWEST responses.
+    `differences` has a row a response, part less part; those of one cluster are averaged first. `auroc` is the share
+    with a positive difference, ties counted half (0.5: no difference, as for AUROC), low and high its Wilson interval;
+    `mean` is in the unit of the measure; p is Wilcoxon's signed rank, Holm-adjusted over the rows. NaN below FEWEST.
     """
     rows = []
     for measure in measures:
-        values = differences[measure].dropna().to_numpy(float)
+        each = differences[measure].dropna()
+        values = (each if clusters is None else each.groupby(clusters.reindex(each.index)).mean()).to_numpy(float)
         row = {"measure": measure, "n": len(values), "auroc": np.nan, "low": np.nan, "high": np.nan}
         row |= {"mean": values.mean() if len(values) else np.nan, "p": np.nan}
         if len(values) >= FEWEST:

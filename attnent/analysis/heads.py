@@ -1,87 +1,114 @@
 """Head by head: one number a response and head, compared over all heads at once. Maps explore; they decide nothing.
 
-p is adjusted over all heads of a map by max-T permutation (Westfall & Young 1993).
+p is adjusted over all heads of a map by max-T permutation (Westfall & Young 1993). What is permuted are whole clusters,
+among those of like size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import stats as sps
 
+from attnent.analysis.comparison import two_groups
 from attnent.analysis.intervals import FEWEST, N_RESAMPLES
+from attnent.analysis.regression import MOST_EXPLAINED, bent, blocks_of_like_size, explained
 
 SHOWN_BELOW = 0.05  # of p: from here on a head stands out
 
 
-def head_map(values: xr.DataArray, groups: pd.Series, a: str, b: str, *, seed: int = 0) -> xr.Dataset:
-    """AUROC of group `a` over `b` for every head, and p when responses are permuted between the groups.
+def head_map(
+    values: xr.DataArray,
+    groups: pd.Series,
+    a: str,
+    b: str,
+    *,
+    clusters: pd.Series | None = None,
+    covariates: pd.DataFrame | None = None,
+    seed: int = 0,
+) -> xr.Dataset:
+    """AUROC of group `a` over `b` for every head, and p when clusters are permuted between the groups.
 
-    `values` is (response, layer, head), one number a response and head; a head with a missing number is NaN, and
-    so are all where a group has fewer than FEWEST responses. Returns auroc and p_max_t, both (layer, head).
+    `values` is (response, layer, head), one number a response and head; `clusters` says which responses are not
+    independent. With `covariates`, by response, what they explain is taken away, linear and squared, and the residuals
+    are permuted (Freedman & Lane 1983); auroc is then Phi(d / sqrt 2) of the group coefficient d in residual standard
+    deviations, as in `compare_adjusted`, and a response that lacks a covariate is left out. A head with a missing
+    number is NaN, and so are all where a group has fewer than FEWEST clusters or the covariates explain it
+    (MOST_EXPLAINED). Returns auroc and p_max_t, both (layer, head).
     """
-    of_response = groups.loc[values["response"].to_numpy()].to_numpy()
-    compared = np.isin(of_response, [a, b])
-    is_a = of_response[compared] == a
-    flat = values.transpose("layer", "head", "response").to_numpy().astype(float)[..., compared]
-    n_a, n_b = int(is_a.sum()), int((~is_a).sum())
-    usable = np.asarray(~np.isnan(flat).any(axis=-1))
-    ranks = sps.rankdata(flat[usable], axis=-1).T
-
-    def of_heads(rows_a: np.ndarray) -> np.ndarray:
-        return (ranks[rows_a].sum(axis=0) - n_a * (n_a + 1) / 2) / (n_a * n_b)
-
-    def largest(rows_a: np.ndarray, rows_b: np.ndarray) -> float:
-        return np.abs(of_heads(rows_a) - 0.5).max()
-
-    if min(n_a, n_b) < FEWEST or not usable.any():
-        return _map(values, np.zeros_like(usable), np.empty(0), np.empty(0), "AUROC", {"n_a": n_a, "n_b": n_b})
-    observed = of_heads(np.flatnonzero(is_a))
-    null = sps.permutation_test(
-        (np.flatnonzero(is_a), np.flatnonzero(~is_a)),
-        largest,
-        n_resamples=N_RESAMPLES,
-        alternative="greater",
-        rng=np.random.default_rng(seed),
-    ).null_distribution
-    return _map(values, usable, observed, _p(np.abs(observed - 0.5), null), "AUROC", {"n_a": n_a, "n_b": n_b})
+    names = pd.Index(values["response"].to_numpy())
+    table = pd.DataFrame(index=names) if covariates is None else covariates.reindex(names).dropna()
+    two, is_a, codes = two_groups(table, [], groups, a, b, clusters)
+    flat = values.transpose("response", "layer", "head").to_numpy().astype(float)[names.get_indexer(two.index)]
+    usable = np.asarray(~np.isnan(flat).any(axis=0))
+    counts = {"n_a": int(is_a.sum()), "n_b": int((~is_a).sum())}
+    enough = min(len(np.unique(codes[of])) for of in (is_a, ~is_a)) >= FEWEST
+    design = bent(two)
+    if not enough or not usable.any() or explained(is_a.astype(float), design) > MOST_EXPLAINED:
+        return _map(values, np.zeros_like(usable), np.empty(0), np.empty(0), counts)
+    orders = _exchanges(codes, np.random.default_rng(seed))
+    test = _by_ranks if covariates is None else _by_residuals
+    auroc, statistic, null = test(flat[:, usable], is_a, design, orders)
+    exceed = null[:, None] >= statistic - 1e-12
+    p = (exceed.sum(axis=0) + 1) / (len(null) + 1)
+    return _map(values, usable, auroc, p, counts)
 
 
-def paired_head_map(differences: xr.DataArray, *, seed: int = 0) -> xr.Dataset:
-    """For every head the share of responses with a positive difference, and p when signs of responses are flipped.
-
-    `differences` is (response, layer, head), part less part of one response; p is of the largest |t| over the map
-    (Nichols & Holmes 2002). Returns auroc (the share) and p_max_t, both (layer, head); NaN below FEWEST responses and
-    where a number is missing.
-    """
-    values = differences.transpose("layer", "head", "response").to_numpy().astype(float)
-    n = values.shape[-1]
-    usable = np.asarray(~np.isnan(values).any(axis=-1) & (values != 0).any(axis=-1))
-    name = "share of responses"
-    if n < FEWEST or not usable.any():
-        return _map(differences, np.zeros_like(usable), np.empty(0), np.empty(0), name, {"n": n})
-    kept = values[usable]
-    result = sps.permutation_test(
-        (kept,),
-        lambda x, axis: np.abs(sps.ttest_1samp(x, 0.0, axis=axis).statistic),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=N_RESAMPLES,
-        batch=20,
-        axis=-1,
-        alternative="greater",
-        rng=np.random.default_rng(seed),
-    )
-    share = (np.sign(kept).mean(axis=-1) + 1) / 2
-    p = _p(result.statistic, result.null_distribution.max(axis=-1))
-    return _map(differences, usable, share, p, name, {"n": n})
+def _exchanges(clusters: Int[np.ndarray, " response"], rng: np.random.Generator) -> Iterator[Int[np.ndarray, " n"]]:
+    """Orders of the responses in which clusters of like size have changed places, as whole blocks."""
+    blocks = blocks_of_like_size(clusters)
+    for _ in range(N_RESAMPLES):
+        order = np.empty(len(clusters), int)
+        for block in blocks:
+            order[block] = block[rng.permutation(len(block))]
+        yield order
 
 
-def _p(observed: Float[np.ndarray, " cell"], largest: Float[np.ndarray, " resample"]) -> Float[np.ndarray, " cell"]:
-    exceed = largest[:, None] >= observed - 1e-12
-    return (exceed.sum(axis=0) + 1) / (len(largest) + 1)
+_Tested = tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " cell"], Float[np.ndarray, " resample"]]
+
+
+def _by_ranks(
+    values: Float[np.ndarray, "response cell"],
+    is_a: Bool[np.ndarray, " response"],
+    _design: Float[np.ndarray, "response column"],
+    orders: Iterator[Int[np.ndarray, " response"]],
+) -> _Tested:
+    """AUROC of every cell, its distance from 0.5, and the largest distance of each resample."""
+    ranks, n_a, n_b = sps.rankdata(values, axis=0), is_a.sum(), (~is_a).sum()
+    labels = np.array([is_a, *(is_a[order] for order in orders)], float)
+    aurocs = (labels @ ranks - n_a * (n_a + 1) / 2) / (n_a * n_b)
+    distances = np.abs(aurocs - 0.5)
+    return aurocs[0], distances[0], distances[1:].max(axis=1)
+
+
+def _by_residuals(
+    values: Float[np.ndarray, "response cell"],
+    is_a: Bool[np.ndarray, " response"],
+    design: Float[np.ndarray, "response column"],
+    orders: Iterator[Int[np.ndarray, " response"]],
+) -> _Tested:
+    """As `_by_ranks` by Freedman & Lane: each resample's residuals are regressed on covariates and group once more."""
+    basis, sizes, _ = np.linalg.svd(design, full_matrices=False)
+    basis = basis[:, sizes > 1e-9 * sizes[0]]
+    group = is_a - basis @ (basis.T @ is_a)
+    left = values - basis @ (basis.T @ values)
+    scale = np.sqrt((left**2).sum(axis=0))
+    known = scale > 1e-6 * values.std(axis=0) * np.sqrt(len(values))  # else the covariates say all of it
+    left = np.divide(left, scale, out=np.zeros_like(left), where=known)
+
+    def partial(order: Int[np.ndarray, " response"]) -> Float[np.ndarray, " cell"]:
+        """The correlation of group and values, both less what the covariates explain."""
+        kept = np.sqrt(1 - ((basis[order].T @ left) ** 2).sum(axis=0))
+        return (group[order] @ left) / (np.sqrt(group @ group) * kept)
+
+    observed = partial(np.arange(len(left)))
+    null = np.array([np.abs(partial(order)).max() for order in orders])
+    freedom = len(left) - basis.shape[1] - 1
+    distance = observed / np.sqrt(1 - observed**2) * np.sqrt(freedom / (group @ group))
+    auroc = np.where(known, sps.norm.cdf(distance / np.sqrt(2)), np.nan)
+    return auroc, np.where(known, np.abs(observed), np.nan), null
 
 
 def _map(
@@ -89,16 +116,16 @@ def _map(
     usable: Bool[np.ndarray, "layer head"],
     auroc: Float[np.ndarray, " cell"],
     p: Float[np.ndarray, " cell"],
-    name: str,
     counts: Mapping[str, int],
 ) -> xr.Dataset:
     filled = [np.full(usable.shape, np.nan) for _ in range(2)]
     for whole, cells in zip(filled, (auroc, p), strict=True):
         whole[usable] = cells
+    filled[1][np.isnan(filled[0])] = np.nan
     dims = ("layer", "head")
     return xr.Dataset(
         {
-            "auroc": (dims, filled[0], {"long_name": name, **counts}),
+            "auroc": (dims, filled[0], {"long_name": "AUROC", **counts}),
             "p_max_t": (dims, filled[1], {"long_name": "p, adjusted over heads (max-T)"}),
         },
         coords={name: like[name] for name in dims},

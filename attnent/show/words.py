@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnent.analysis.intervals import FEWEST, Interval
-from attnent.analysis.verdicts import Comparison, Verdict
+from attnent.analysis.regression import MOST_EXPLAINED
+from attnent.analysis.verdicts import SMALLEST, Comparison, Verdict
 from attnent.trace import title_and_unit
 
-_WHERE = {"window": "in no common window", "against right": "against the same line of right solutions"}
 ANSWER = "application/vnd.attnent.answer+json"
 
 
@@ -45,23 +45,50 @@ def answer(comparison: Comparison, *, n: int, accuracy: float | None = None) -> 
 
 
 def sentences(comparison: Comparison) -> str:
-    """A sentence for each primary measure: what differs, with interval, and whether it is left under all controls."""
-    said = (_sentence(comparison, measure, verdict) for measure, verdict in comparison.verdict.items())
-    return " ".join(f"{text[0].upper()}{text[1:]}." for text in said)
+    """One sentence, a clause a primary measure: what differs, with interval, and what control leaves in how many sets."""
+    verdicts = comparison.verdict
+    said = "; ".join(_clause(comparison, measure, verdict) for measure, verdict in verdicts.items())
+    counted = next(iter(verdicts.values()))
+    return f"{said[0].upper()}{said[1:]} (n = {counted.n_a} {comparison.a}, {counted.n_b} {comparison.b})."
 
 
-def _sentence(comparison: Comparison, measure: str, verdict: Verdict) -> str:
+def _clause(comparison: Comparison, measure: str, verdict: Verdict) -> str:
     name, a, b, unit = title_and_unit(measure)[0], comparison.a, comparison.b, comparison.unit
-    counts = f"n = {verdict.n_a} {a}, {verdict.n_b} {b}"
     if math.isnan(verdict.tested.estimate):
-        return f"{name} cannot be compared ({counts}; at least {FEWEST} {unit} are needed in each group)"
+        return f"{name} cannot be compared, which takes at least {FEWEST} {unit} in each group"
+    if verdict.outcome == "mixed":
+        return f"{name} differs one way and the other (mixed): {_by_subgroup(comparison, measure)}"
     differs = f"{name} is {verdict.side} in {a} than in {b} {unit}"
     said = {
-        "present": f"{differs}, also under control (present)",
+        "present": f"{differs} (present)",
         "absent": f"{name} does not differ between {a} and {b} {unit} (absent)",
         "undecided": f"whether {name} differs between {a} and {b} {unit} is undecided",
     }[verdict.outcome]
     if verdict.outcome == "undecided" and verdict.side:
         said = f"{differs}, but control leaves that undecided"
-    where = f"in the first {comparison.window} steps" if comparison.window else _WHERE[comparison.tested]
-    return f"{said}: AUROC {verdict.tested} {where}, {verdict.controlled} with all controls ({counts})"
+    elif verdict.made_by_control:
+        said = f"{name} differs between {a} and {b} {unit} only under control, which makes the difference (undecided)"
+    return f"{said}: AUROC {verdict.tested}, {_controlled(verdict)}"
+
+
+def _by_subgroup(comparison: Comparison, measure: str) -> str:
+    """Where `a` is higher and where lower, each with its AUROC and sets, and that of all together."""
+    shown = []
+    for name, one in comparison.subgroups.items():
+        effect = one.interval(one.tested, measure)
+        side = "higher" if effect.low > 0.5 else "lower" if effect.high < 0.5 else ""
+        shown += [f"{side} in {name}, AUROC {effect}"] if side else []
+    together = comparison.interval(comparison.tested, measure)
+    return f"{'; '.join(shown)}; {together} together"
+
+
+def _controlled(verdict: Verdict) -> str:
+    """What is left under all controls: in how many sets, or what a null would be worth, or why nothing can be said."""
+    if math.isnan(verdict.controlled.estimate):
+        why = f", which explain {verdict.overlap:.0%} of the groups" if verdict.overlap > MOST_EXPLAINED else ""
+        return f"undetermined with all controls{why}"
+    sets = f" in {verdict.in_sets} of {verdict.n_sets} sets" if verdict.n_sets > 1 else ""
+    left = f"{verdict.controlled} with all controls{',' * bool(sets)}{sets}"
+    if verdict.outcome == "undecided" and not verdict.made_by_control:
+        left += f" (one of {SMALLEST[1]:.2f} would be seen in {verdict.power:.0%})"
+    return left
