@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 from test_analysis import HIGH, LOW, NONE, OPEN, comparison_of
+from test_verdicts import with_subgroups
 
+from attnent.analysis import pooled
 from attnent.analysis.intervals import NO_INTERVAL, Interval
 from attnent.show import words
 from attnent.show.words import ANSWER, Answer
@@ -16,28 +18,49 @@ def said(*stages, **settings) -> str:
 
 def test_a_difference_is_said_with_its_side_and_both_intervals():
     assert said(HIGH, HIGH, (0.66, 0.58, 0.74)) == (
-        "X is higher in wrong than in right responses, also under control (present): AUROC 0.70 [0.60, 0.80] in the "
-        "first 12 steps, 0.66 [0.58, 0.74] with all controls (n = 50 wrong, 40 right)."
+        "X is higher in wrong than in right responses (present): AUROC 0.70 [0.60, 0.80], 0.66 [0.58, 0.74] with all "
+        "controls (n = 50 wrong, 40 right)."
     )
     assert said(LOW, LOW, LOW).startswith("X is lower in wrong than in right responses")
 
 
 def test_a_difference_that_control_takes_is_not_said_without_that():
-    assert said(HIGH, HIGH, OPEN).startswith(
-        "X is higher in wrong than in right responses, but control leaves that undec"
+    assert said(HIGH, HIGH, OPEN) == (
+        "X is higher in wrong than in right responses, but control leaves that undecided: AUROC 0.70 [0.60, 0.80], "
+        "0.52 [0.44, 0.60] with all controls (one of 0.55 would be seen in 23%) (n = 50 wrong, 40 right)."
     )
 
 
 def test_where_nothing_is_known_it_is_said():
-    assert said(OPEN, OPEN, OPEN, p=0.5).startswith(
-        "Whether x differs between wrong and right responses is undecided: "
-    )
+    assert said(OPEN, OPEN, OPEN, p=0.5).startswith("Whether x differs between wrong and right responses is undecided:")
     assert said(OPEN, OPEN, NONE, p=0.5).startswith("X does not differ between wrong and right responses (absent): ")
+
+
+def test_subgroups_that_oppose_each_other_are_said_with_their_sides():
+    assert words.sentences(with_subgroups(HIGH, LOW, p=0.5)) == (
+        "X differs one way and the other (mixed): higher in stories, AUROC 0.70 [0.60, 0.80]; lower in poems, AUROC "
+        "0.30 [0.20, 0.40]; 0.52 [0.44, 0.60] together (n = 50 wrong, 40 right)."
+    )
+
+
+def test_a_difference_that_control_makes_is_said_to_be_made():
+    assert "only under control, which makes the difference (undecided)" in said(OPEN, HIGH, HIGH, p=0.5)
+
+
+def test_controls_that_leave_nothing_to_compare_are_said_with_what_they_explain():
+    found = comparison_of(HIGH, HIGH, (np.nan,) * 3)
+    found.stages["baselines fixed"]["overlap"] = 0.83
+    assert "undetermined with all controls, which explain 83% of the groups" in words.sentences(found)
+
+
+def test_the_sets_that_show_a_difference_are_counted():
+    sets = {name: comparison_of(HIGH, HIGH, one) for name, one in (("set 1", HIGH), ("set 2", OPEN))}
+    assert "with all controls, in 1 of 2 sets" in words.sentences(pooled(sets))
 
 
 def test_too_few_responses_are_said_to_be_too_few():
     nothing = (np.nan,) * 3
-    assert "cannot be compared (n = 50 wrong, 40 right; at least 10 responses" in said(
+    assert "cannot be compared, which takes at least 10 responses in each group (n = 50 wrong" in said(
         nothing, nothing, nothing, p=np.nan
     )
 

@@ -3,7 +3,7 @@
 from attnent.analysis import locating, wrong_line
 from attnent.analysis.comparison import auroc, compare, compare_paired
 from attnent.analysis.grades import accuracy, agreement, outcome_shares
-from attnent.analysis.heads import head_levels, head_map, stands_out
+from attnent.analysis.heads import head_levels, head_map, head_maps, stands_out
 from attnent.analysis.intervals import FEWEST, Interval, StatsError, wilson
 from attnent.analysis.pooling import disjoint_sets
 from attnent.analysis.regression import compare_adjusted
@@ -31,6 +31,7 @@ __all__ = [
     "disjoint_sets",
     "head_levels",
     "head_map",
+    "head_maps",
     "in_window",
     "locating",
     "matched_window",

@@ -4,6 +4,7 @@ p is adjusted over all heads of a map by max-T permutation (Westfall & Young 199
 among those of like size.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -13,8 +14,10 @@ from jaxtyping import Bool, Float, Int
 from scipy import stats as sps
 
 from attnent.analysis.comparison import two_groups
-from attnent.analysis.intervals import FEWEST, N_RESAMPLES
+from attnent.analysis.intervals import FEWEST, N_RESAMPLES, StatsError
 from attnent.analysis.regression import MOST_EXPLAINED, bent, blocks_of_like_size, explained
+from attnent.analysis.verdicts import Comparison
+from attnent.analysis.windows import in_window
 
 SHOWN_BELOW = 0.05  # of p: from here on a head stands out
 
@@ -54,6 +57,19 @@ def head_map(
     exceed = null[:, None] >= statistic - 1e-12
     p = (exceed.sum(axis=0) + 1) / (len(null) + 1)
     return _map(values, usable, auroc, p, counts)
+
+
+def head_maps(values: xr.DataArray, comparison: Comparison) -> dict[str, xr.Dataset]:
+    """The `head_map` of a Comparison as it is and with all its controls, over its window.
+
+    `values` is a measure of all responses, (response, layer, head, step), as `Run.stack` gives it.
+    """
+    if comparison.compared is None or comparison.window is None:
+        raise StatsError("this comparison does not tell its responses; give one that `controlled` made")
+    groups, clusters, covariates = comparison.compared
+    of_heads = in_window(values.sel(response=values["response"].isin(groups.index)), comparison.window)
+    mapped = functools.partial(head_map, of_heads, groups, comparison.a, comparison.b, clusters=clusters)
+    return {"raw": mapped(), "all controls": mapped(covariates=covariates)}
 
 
 def _exchanges(clusters: Int[np.ndarray, " response"], rng: np.random.Generator) -> Iterator[Int[np.ndarray, " n"]]:

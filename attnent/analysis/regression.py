@@ -128,7 +128,7 @@ def cross_fitted(
     n_clusters = len(np.unique(clusters))
     n_a, n_b = (len(np.unique(clusters[of])) for of in (is_a, ~is_a))
     columns = bent(covariates)[:, 1:]
-    if min(n_a, n_b) < 2 * N_FOLDS or not columns.size or np.ptp(values) == 0:
+    if min(n_a, n_b) < 10 or not columns.size or np.ptp(values) == 0:
         return _Held(NO_TEST, np.nan)
 
     def left(of: Float[np.ndarray, " response"]) -> Float[np.ndarray, " response"]:

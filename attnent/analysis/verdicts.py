@@ -48,6 +48,14 @@ class Verdict(NamedTuple):
     overlap: float  # share of the group's variance that all controls explain
 
 
+class Compared(NamedTuple):
+    """The responses that a Comparison is of: each one's group, its cluster, and what the last stage holds fixed."""
+
+    groups: pd.Series
+    clusters: pd.Series
+    covariates: pd.DataFrame
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Group `a` over group `b` under ever more control: a table a stage, each holding fixed what those before it do.
@@ -65,6 +73,7 @@ class Comparison:
     sets: Mapping[str, "Comparison"] = field(default_factory=dict)  # of which `stages` are the pool; empty: one set
     subgroups: Mapping[str, "Comparison"] = field(default_factory=dict)
     learned: pd.DataFrame | None = None  # the last stage without assuming how covariates act (`cross_fitted`)
+    compared: Compared | None = None
 
     def interval(self, stage: Stage, measure: str) -> Interval:
         """The AUROC of a measure at a stage; undetermined where the stage does not hold it."""
@@ -236,6 +245,7 @@ def controlled(
         replicated(groups.index, measures, [*BASELINES, *lengths]),
         subgroups={name: replicated(members, primary) for name, members in subgroups.items()},
         learned=asked.learned(),
+        compared=Compared(groups, clusters, means[1][[*lengths, *BASELINES]]),
     )
 
 
