@@ -12,11 +12,11 @@ from attnent.trace import MEASURES, make_trace
 N_RESPONSES, N_STEPS = 24, 7
 
 
-def record(folder, *, layers=(1, 4), seed=0, graded=True, task="made"):
+def record(folder, *, layers=(1, 4), seed=0, graded=True, task="made", **columns):
     """A Run folder of random numbers, whose wrong responses are wider."""
     ids = [f"r{place:02d}" for place in range(N_RESPONSES)]
     identity = {"task": task, "model": folder.parent.name, "temperature": 0.0, "seed": seed}
-    run = Run.start(folder, identity=identity, examples=pd.DataFrame({"id": ids, "prompt": "p"}))
+    run = Run.start(folder, identity=identity, examples=pd.DataFrame({"id": ids, "prompt": "p"} | columns))
     random = np.random.default_rng(seed)
     for place, response_id in enumerate(ids):
         shape = (len(layers), 3, N_STEPS)
@@ -125,9 +125,48 @@ def test_a_head_map_compares_the_groups_that_are_chosen(run):
     expected = analysis.head_map(run.stack("entropy").mean("step"), grades, "wrong", "right")
     np.testing.assert_allclose(np.asarray(shown.figure.data[0].z, float), expected.auroc)
     knob(shown, "against").value = "wrong"
-    assert said(shown) == "choose two different groups"
+    assert said(shown) == "'wrong' cannot be compared with itself; give two different groups"
     knob(shown, "group").value = "right"
     np.testing.assert_allclose(np.asarray(shown.figure.data[0].z, float), 1 - expected.auroc)
+
+
+def aurocs(shown):
+    """The raw map, and the one under all controls."""
+    raw, controlled = (one for one in shown.figure.data if one.type == "heatmap")
+    return np.asarray(raw.z, float), np.asarray(controlled.z, float)
+
+
+def halves_of(run):
+    """Groups that nothing recorded tells apart."""
+    return pd.Series(["wrong"] * 12 + ["right"] * 12, index=run.recorded)
+
+
+def test_beside_the_raw_map_stands_the_one_with_lengths_and_token_baselines_fixed(run):
+    held = run.responses.set_index("response_id")[["n_prompt", "n_steps"]]
+    held = held.join(run.tokens.groupby("response_id")[["token_entropy", "logprob"]].mean())
+    values = run.stack("entropy").mean("step")
+    expected = analysis.head_map(values, halves_of(run), "wrong", "right", covariates=held)
+    raw, controlled = aurocs(knobs.head_map(run, halves_of, "wrong", "right"))
+    np.testing.assert_allclose(controlled, expected.auroc)
+    assert (controlled != raw).all()
+
+
+def test_responses_to_few_problems_are_few_however_many_they_are(tmp_path):
+    run = record(tmp_path / "made" / "small" / "aa", group=[f"problem {place // 6}" for place in range(N_RESPONSES)])
+    shown = knobs.head_map(run, halves_of, "wrong", "right")
+    assert "nothing to show" in shown.figure.layout.annotations[0].text
+
+
+def test_a_head_map_holds_fixed_what_the_notebook_knows_of_the_responses(run):
+    asked = []
+
+    def difficulty_of(one):
+        asked.append(one)
+        return pd.DataFrame({"hard": np.arange(N_RESPONSES) % 2 * 1.0}, index=one.recorded)
+
+    _, controlled = aurocs(knobs.head_map(run, grade_of, "wrong", "right", covariates_of=difficulty_of))
+    assert asked == [run]
+    assert np.isnan(controlled).all(), "what tells the groups apart leaves nothing to compare"
 
 
 def test_what_is_displayed_holds_the_figure_for_readers_without_widgets(run):
@@ -138,7 +177,7 @@ def test_what_is_displayed_holds_the_figure_for_readers_without_widgets(run):
 
 def test_where_no_figure_can_be_drawn_the_sentence_is_displayed(run):
     bundle = knobs.head_map(run, lambda run: grade_of(run).iloc[:1], "wrong", "right")._repr_mimebundle_()
-    assert bundle["text/plain"] == "choose two different groups"
+    assert bundle["text/plain"] == "'right' cannot be compared with itself; give two different groups"
     assert "application/vnd.plotly.v1+json" not in bundle
 
 

@@ -1,5 +1,7 @@
 """Figures hold what they were given, say their units, and never compute."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,8 @@ import xarray as xr
 from plotly.colors import hex_to_rgb
 from test_trace import filled
 
-from attnent.show import plots
+from attnent.analysis import Comparison, StatsError
+from attnent.show import plots, style
 from attnent.trace import DERIVED, MEASURES, TraceError, make_trace
 
 
@@ -43,7 +46,7 @@ def test_units_stand_on_the_axes():
 
 @pytest.mark.parametrize("measure", [*MEASURES, *DERIVED])
 def test_every_measure_has_a_name_for_its_axis(measure):
-    assert plots.axis_title(measure) != measure
+    assert style.axis_title(measure) != measure
 
 
 def test_groups_differ_in_dash_as_well_as_in_colour():
@@ -61,35 +64,72 @@ def heads(auroc, p=1.0, **counts) -> xr.Dataset:
     return xr.Dataset({"auroc": values, "p_max_t": xr.where(values.notnull(), p, np.nan)})
 
 
-def test_maps_share_one_fixed_colour_scale_and_mark_the_heads_that_stand_out_on_either_side_of_chance():
+def auroc_maps(**by_stage):
+    return plots.auroc_maps({"normalized_entropy": by_stage}, title="t")
+
+
+def test_maps_mark_the_heads_that_stand_out_on_either_side_of_chance():
     values = np.linspace(0, 1, 15).reshape(3, 5)
-    figure = plots.auroc_maps({"entropy": heads(values, np.where(abs(values - 0.5) > 0.4, 0.01, 0.5))}, title="t")
+    figure = auroc_maps(raw=heads(values, np.where(abs(values - 0.5) > 0.4, 0.01, 0.5)))
     heat, above, below = figure.data
     np.testing.assert_array_equal(heat.z, values)
     assert list(heat.y) == [2, 5, 7]
-    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0.0, 1.0)
     assert list(zip(above.y, above.x, strict=True)) == [(7, 3), (7, 4)]
     assert list(zip(below.y, below.x, strict=True)) == [(2, 0), (2, 1)]
     assert above.marker.symbol != below.marker.symbol
 
 
+@pytest.mark.parametrize(("lowest", "limits"), [(0.1, (0.1, 0.9)), (0.45, (0.3, 0.7))])
+def test_all_maps_share_one_scale_around_no_difference_that_noise_does_not_fill(lowest, limits):
+    figure = auroc_maps(raw=heads([[0.52, lowest]]), fixed=heads([[0.5, 0.54]]))
+    assert {one.coloraxis for one in figure.data} == {"coloraxis"}
+    scale = figure.layout.coloraxis
+    np.testing.assert_allclose((scale.cmin, scale.cmax), limits)
+
+
+def test_a_measure_has_a_row_of_maps_and_a_stage_a_column():
+    found = {"raw": heads([[0.2, 0.9]]), "lengths fixed": heads([[0.4, 0.6]])}
+    figure = plots.auroc_maps({"entropy": found, "varentropy": found}, title="t")
+    names = [panel.text.partition("<br>")[0] for panel in figure.layout.annotations]
+    assert names == [f"attention {of}, {stage}" for of in ("entropy", "varentropy") for stage in found]
+    left, right, below, _ = (figure.layout[f"xaxis{n}"].domain for n in ("", "2", "3", "4"))
+    assert left == below
+    assert left[1] < right[0]
+
+
+def test_a_stage_that_a_measure_lacks_leaves_its_place_empty():
+    one, two = {"raw": heads([[0.2]])}, {"raw": heads([[0.3]]), "fixed": heads([[0.4]])}
+    figure = plots.auroc_maps({"entropy": one, "varentropy": two}, title="t")
+    assert [trace.xaxis for trace in figure.data] == ["x", "x3", "x4"]
+
+
 def test_a_map_counts_the_heads_that_stand_out_among_those_that_could_be_compared():
     found = heads([[0.2, np.nan, 0.9]], np.array([[0.5, 0.5, 0.01]]), n_a=41, n_b=40)
-    [panel] = plots.auroc_maps({"normalized_entropy": found}, title="t").layout.annotations
-    assert panel.text == "normalized attention entropy<br>1 of 2 heads beyond chance (n = 41 + 40)"
+    [panel] = auroc_maps(raw=found).layout.annotations
+    assert panel.text == "normalized attention entropy, raw<br>1 of 2 heads beyond chance (n = 41 + 40)"
 
 
 def test_a_missing_value_on_a_map_is_marked_as_missing():
-    _, missing = plots.auroc_maps({"entropy": heads([[0.2, np.nan, 0.7]])}, title="t").data
+    _, missing = auroc_maps(raw=heads([[0.2, np.nan, 0.7]])).data
     assert (list(missing.y), list(missing.x)) == ([2], [1])
 
 
-def test_the_lightness_of_every_map_rises_with_the_value():
-    of_heads = plots.auroc_maps({"a": heads([[0.1, 0.9]])}, title="t").layout.coloraxis
+def test_maps_of_differences_darken_and_part_in_hue_on_both_sides_of_no_difference():
+    scale = auroc_maps(raw=heads([[0.1, 0.9]])).layout.coloraxis.colorscale
+    colours = [[int(number) for number in colour[4:-1].split(",")] for _, colour in scale]
+    light = [np.dot((0.2126, 0.7152, 0.0722), colour) for colour in colours]
+    middle = len(light) // 2
+    assert light == sorted(light[:middle]) + sorted(light[middle:], reverse=True)
+    assert np.argmax(colours[0]) == 2, "blue where lower"
+    assert np.argmax(colours[-1]) == 0, "red where higher"
+
+
+def test_the_lightness_of_levels_rises_with_the_value():
+    of_heads = plots.level_maps({"a": heads([[0.1, 0.9]]).auroc}, "entropy", title="t").layout.coloraxis
     of_layers = plots.response(make_trace(**filled())).data[-1]
     for scale in (of_heads.colorscale, of_layers.colorscale):
-        lightness = [np.dot((0.2126, 0.7152, 0.0722), hex_to_rgb(colour)) for _, colour in scale]
-        assert lightness == sorted(lightness)
+        light = [np.dot((0.2126, 0.7152, 0.0722), hex_to_rgb(colour)) for _, colour in scale]
+        assert light == sorted(light)
 
 
 def test_the_levels_of_all_groups_stand_on_one_scale_from_nought():
@@ -150,6 +190,7 @@ def test_a_long_title_is_broken_into_lines_with_room_for_them():
     short, long = (plots.lines({}, title=title, y_title="y").layout for title in ("short", "word " * 30))
     assert long.title.text.count("<br>") == 1
     assert long.margin.t > short.margin.t
+    assert long.title.pad.t > short.title.pad.t, "plotly centres lines on where one would stand"
 
 
 def test_a_long_response_labels_a_part_of_its_tokens_each_of_them_short():
@@ -168,25 +209,155 @@ def test_a_figure_of_an_unknown_measure_names_those_there_are():
         plots.response(make_trace(**filled()), ["entropi"])
 
 
+def effect_table(rows=("entropy",), estimate=0.6, **columns):
+    return pd.DataFrame({"auroc": estimate, "low": estimate - 0.05, "high": estimate + 0.1} | columns, index=[*rows])
+
+
 def test_effects_say_how_many_responses_were_compared():
-    table = pd.DataFrame({"auroc": [0.6], "low": [0.5], "high": [0.7], "n_a": [94], "n_b": [100]}, index=["entropy"])
+    table = effect_table(n_a=94, n_b=100)
     assert plots.effects({"raw": table}, title="t", a="x", b="y").data[0].name == "raw (n = 94 + 100)"
 
 
 def test_effects_show_each_interval():
-    table = pd.DataFrame({"auroc": [0.6], "low": [0.55], "high": [0.7]}, index=["entropy"])
-    figure = plots.effects({"raw": table, "held": table}, title="t", a="x", b="y")
+    figure = plots.effects({"raw": effect_table(), "held": effect_table()}, title="t", a="x", b="y")
     assert len(figure.data) == 2
     np.testing.assert_allclose(figure.data[0].error_x.array, [0.1])
     np.testing.assert_allclose(figure.data[0].error_x.arrayminus, [0.05])
     assert "AUROC, x over y" in figure.layout.xaxis.title.text
 
 
+def test_a_null_band_lies_behind_its_mark_and_is_named_once():
+    table = effect_table(["entropy", "varentropy"], null_low=[0.46, np.nan], null_high=[0.52, np.nan])
+    figure = plots.effects({"raw": table, "held": table}, title="t", a="x", b="y")
+    bands = [one for one in figure.data if one.name == "null band (95 %)"]
+    assert bands == list(figure.data[:2])
+    assert [band.showlegend for band in bands] == [True, False]
+    for band, marks in zip(bands, figure.data[2:], strict=True):
+        np.testing.assert_allclose([band.x[0] - band.error_x.array[0], band.x[0] + band.error_x.array[0]], [0.46, 0.52])
+        assert list(band.y) == list(marks.y)
+
+
+def test_rows_of_effects_may_be_subgroups_under_their_own_names():
+    figure = plots.effects({"raw": effect_table(["stories", "<i>poems</i>"])}, title="t", a="x", b="y")
+    assert figure.layout.yaxis.ticktext == ("stories", "&lt;i&gt;poems&lt;/i&gt;")
+
+
+def compared(*estimates, n=(40, 60), measures=("varentropy", "entropy")):
+    stages = zip(("raw", "window", "lengths fixed", "baselines fixed"), estimates, strict=True)
+    of_stages = {stage: effect_table(measures, estimate, p=0.1, n_a=n[0], n_b=n[1]) for stage, estimate in stages}
+    return Comparison("wrong", "right", of_stages, "window")
+
+
+def replicated():
+    sets = {f"set {k}": compared(0.9, 0.6 - k / 20, 0.7, 0.5 + k / 10) for k in (1, 2, 3)}
+    return replace(compared(0.9, 0.52, 0.7, 0.61, n=(120, 180)), sets=sets)
+
+
+def test_a_forest_has_a_row_a_set_and_the_pool_below_where_it_is_tested_and_under_all_controls():
+    tested, controlled = plots.forest(replicated(), "varentropy", title="t").data
+    np.testing.assert_allclose(tested.x, [0.55, 0.5, 0.45, 0.52])
+    np.testing.assert_allclose(controlled.x, [0.6, 0.7, 0.8, 0.61])
+    np.testing.assert_allclose(controlled.error_x.array, 0.1)
+    assert list(tested.marker.symbol) == ["square"] * 3 + ["diamond"]
+    assert max(tested.marker.size) == tested.marker.size[-1] > tested.marker.size[0]
+
+
+def test_a_forest_says_how_many_each_set_rests_on_and_how_much_sets_differ():
+    figure = plots.forest(replicated(), ["varentropy", "entropy"], title="t")
+    labels = [f"set {k} (n = 40 + 60)" for k in (1, 2, 3)]
+    assert list(figure.layout.yaxis.ticktext) == [*labels, "pooled (n = 120 + 180)"]
+    between = replicated().heterogeneity.loc["entropy", "baselines fixed"]
+    titles = [panel.text for panel in figure.layout.annotations]
+    assert titles[3] == f"attention entropy, baselines fixed<br>0.61 [0.56, 0.71], I² = {between:.0%}"
+
+
+def test_a_forest_without_sets_is_one_row():
+    figure = plots.forest(compared(0.9, 0.6, 0.6, 0.6), "entropy", title="t")
+    assert figure.layout.yaxis.ticktext == ("all responses (n = 40 + 60)",)
+    assert "I²" not in figure.layout.annotations[0].text
+
+
+def test_a_set_where_a_measure_is_missing_keeps_its_row_without_a_mark():
+    comparison = replicated()
+    comparison.sets["set 2"].stages["window"].loc["varentropy", ["auroc", "low", "high"]] = np.nan
+    figure = plots.forest(comparison, "varentropy", title="t")
+    assert np.isnan(figure.data[0].x).tolist() == [False, True, False, False]
+    assert len(figure.layout.yaxis.ticktext) == 4
+
+
+def test_a_forest_of_a_measure_that_was_not_compared_names_those_that_were():
+    with pytest.raises(StatsError, match="no measure 'entropi' was compared; choose one of varentropy, entropy"):
+        plots.forest(replicated(), "entropi", title="t")
+
+
+def test_what_is_too_small_to_matter_is_shaded_in_every_panel_of_effects_and_forests():
+    effects = plots.effects({"raw": effect_table()}, title="t", a="x", b="y")
+    forest = plots.forest(replicated(), ["varentropy", "entropy"], title="t")
+    for figure, n_panels in ((effects, 1), (forest, 4)):
+        zones = [shape for shape in figure.layout.shapes if shape.type == "rect"]
+        assert [(zone.x0, zone.x1) for zone in zones] == [(0.45, 0.55)] * n_panels
+
+
+def solutions():
+    """Values, subgroups and groups of six responses; the last has no subgroup."""
+    table = pd.DataFrame(
+        {
+            "value": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
+            "subgroup": ["two", "ten", "ten", "two", "two", None],
+            "group": ["right", "right", "wrong", "wrong", "wrong", "wrong"],
+        },
+        index=[f"r{k}" for k in range(6)],
+    )
+    return table["value"], table["subgroup"], table["group"]
+
+
+def test_strips_hold_every_response_that_has_a_subgroup_beside_its_own():
+    right, wrong = plots.strips(*solutions(), "entropy", title="t").data
+    assert dict(zip(right.x, right.y, strict=True)) == {0.1: "two (n = 1 + 2)", 0.2: "ten (n = 1 + 1)"}
+    assert list(wrong.x) == [0.3, 0.4, 0.5]
+    assert list(wrong.hovertext) == ["r2", "r3", "r4"]
+    assert wrong.boxpoints == "all"
+
+
+def test_the_groups_of_strips_differ_in_mark_as_well_as_in_colour():
+    right, wrong = plots.strips(*solutions(), "entropy", title="t").data
+    assert (right.name, wrong.name) == ("right (n = 2)", "wrong (n = 3)")
+    assert right.marker.symbol != wrong.marker.symbol
+    assert right.marker.color != wrong.marker.color
+
+
+def test_strips_stand_in_the_order_of_their_categories():
+    values, subgroups, groups = solutions()
+    in_order = subgroups.astype(pd.CategoricalDtype(["two", "three", "ten"]))
+    axis = plots.strips(values, in_order, groups, "entropy", title="t").layout.yaxis
+    assert [label.partition(" (")[0] for label in axis.categoryarray] == ["two", "ten"]
+    assert axis.autorange == "reversed", "the first on top"
+
+
+def test_subgroups_of_one_group_each_have_their_strip_in_the_middle_of_their_row():
+    values, subgroups, groups = solutions()
+    assert plots.strips(values, subgroups, groups, "entropy", title="t").layout.boxmode == "group"
+    alone = groups.map({"right": "two", "wrong": "ten"})
+    assert plots.strips(values, alone, groups, "entropy", title="t").layout.boxmode == "overlay"
+
+
+def test_subgroups_that_are_numbers_are_no_places_on_an_axis():
+    values, _, groups = solutions()
+    figure = plots.strips(values, pd.Series([10, 2, 2, 10, 2, 2], values.index), groups, "entropy", title="t")
+    assert figure.layout.yaxis.type == "category"
+    assert [label.partition(" (")[0] for label in figure.layout.yaxis.categoryarray] == ["2", "10"]
+
+
 def test_where_there_is_nothing_to_show_the_figure_says_so():
-    nothing = pd.DataFrame({"auroc": [np.nan], "low": [np.nan], "high": [np.nan]}, index=["entropy"])
+    nothing = effect_table(estimate=np.nan)
+    values, subgroups, groups = solutions()
     for figure in (
         plots.effects({"raw": nothing}, title="t", a="x", b="y"),
-        plots.auroc_maps({"entropy": heads([[np.nan]])}, title="t"),
+        plots.effects({}, title="t", a="x", b="y"),
+        plots.forest(compared(*[np.nan] * 4), "entropy", title="t"),
+        plots.strips(values * np.nan, subgroups, groups, "entropy", title="t"),
+        auroc_maps(raw=heads([[np.nan]])),
+        plots.auroc_maps({}, title="t"),
         plots.level_maps({}, "entropy", title="t"),
         plots.curves({"entropy": curve_table().head(0)}, title="t"),
     ):

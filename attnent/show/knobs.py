@@ -16,8 +16,9 @@ import xarray as xr
 from ipywidgets import Dropdown, HBox, Layout, Output, SelectMultiple, ValueWidget, VBox
 
 from attnent import analysis
+from attnent.analysis.verdicts import LENGTHS
 from attnent.runs import Run, RunError
-from attnent.show import plots
+from attnent.show import plots, style
 from attnent.trace import DERIVED, MEASURES, TraceError, without_cross
 
 GroupsOf = Callable[[Run], pd.Series]  # of a Run: the group of each response, by response_id
@@ -124,22 +125,33 @@ def _draw_curves(
     where = [f"all {name}s" if at == _ALL else f"{name} {at}" for name, at in places.items()]
     return plots.curves(
         {measure: table},
-        title=f"{run.manifest['identity']['model']}, {', '.join(where)}: mean over responses, 95 % bands",
-        window=analysis.matched_window(_n_steps(run)[chosen.index], chosen) or None,
+        title=f"{run.manifest['identity']['model']}, {', '.join(where)}: mean over responses, pointwise 95 % bands",
+        window=analysis.matched_window(_about(run)["n_steps"][chosen.index], chosen) or None,
     )
 
 
-def head_map(run: Run, groups_of: GroupsOf, a: str, b: str, *, measure: str = "entropy") -> Knobs:
-    """AUROC of group `a` over `b` at every head over their matched window; knobs: model, measure and the two groups.
+def head_map(
+    run: Run,
+    groups_of: GroupsOf,
+    a: str,
+    b: str,
+    *,
+    measure: str = "entropy",
+    covariates_of: Callable[[Run], pd.DataFrame] | None = None,
+) -> Knobs:
+    """AUROC of group `a` over `b` at every head over their matched window, raw and under all controls.
 
-    `groups_of` is as for `curves`. Heads are marked where p < 0.05 by max-T permutation.
+    Knobs: model, measure and the two groups. `groups_of` is as for `curves`; `covariates_of(run)` has by response_id
+    what is held fixed beside the token baselines (None: lengths). Where responses have a `group`, it is their cluster.
+    Heads are marked where p < 0.05 by max-T permutation.
     """
     knobs = {
         "measure": _measures(measure),
         "a": Dropdown(options=[a], value=a, description="group", layout=_KNOB),
         "b": Dropdown(options=[b], value=b, description="against", layout=_KNOB),
     }
-    return Knobs(run, groups_of, knobs, fill=_fill_head_map, draw=_draw_head_map)
+    draw = functools.partial(_draw_head_map, covariates_of or (lambda run: _about(run)[[*LENGTHS]]))
+    return Knobs(run, groups_of, knobs, fill=_fill_head_map, draw=draw)
 
 
 def _fill_head_map(run: Run, groups: pd.Series, knobs: Mapping[str, Any]) -> None:
@@ -148,15 +160,17 @@ def _fill_head_map(run: Run, groups: pd.Series, knobs: Mapping[str, Any]) -> Non
         _offer(knobs[name], [(group, group) for group in names], otherwise=min(place, len(names) - 1))
 
 
-def _draw_head_map(run: Run, groups: pd.Series, *, measure: str, a: str, b: str) -> go.Figure:
-    if a == b:
-        raise analysis.StatsError("choose two different groups")
+def _draw_head_map(
+    covariates_of: Callable[[Run], pd.DataFrame], run: Run, groups: pd.Series, *, measure: str, a: str, b: str
+) -> go.Figure:
     compared = groups[groups.isin([a, b])]
-    window = analysis.matched_window(_n_steps(run)[compared.index], compared)
-    values = _stack(run, measure)
-    values = analysis.in_window(values.sel(response=values["response"].isin(compared.index)), window)
+    window = analysis.matched_window(_about(run)["n_steps"][compared.index], compared)
+    values = analysis.in_window(_stack(run, measure), window)
+    baselines = analysis.response_means(run.tokens, first=window)[[*analysis.BASELINES]]
+    held = covariates_of(run).join(baselines, how="inner")
+    own = functools.partial(analysis.head_map, values, compared, a, b, clusters=_about(run).get("group"))
     return plots.auroc_maps(
-        {measure: analysis.head_map(values, compared, a, b)},
+        {measure: {"raw": own(), "all controls": own(covariates=held)}},
         title=f"{run.manifest['identity']['model']}: {a} over {b}, head by head, first {window} steps",
     )
 
@@ -186,7 +200,7 @@ def _label(run: Run) -> str:
 
 
 def _measures(chosen: str) -> Dropdown:
-    options = [(plots.axis_title(name), name) for name in (*MEASURES, *DERIVED)]
+    options = [(style.axis_title(name), name) for name in (*MEASURES, *DERIVED)]
     return Dropdown(options=options, value=chosen, description="measure", layout=_KNOB)
 
 
@@ -213,5 +227,5 @@ def _tokens_of(values: xr.DataArray, one: Mapping[str, Any]) -> pd.DataFrame:
     return series.rename(values.name).rename_axis(["response_id", "step"]).reset_index()
 
 
-def _n_steps(run: Run) -> pd.Series:
-    return run.responses.set_index("response_id")["n_steps"]
+def _about(run: Run) -> pd.DataFrame:
+    return run.responses.set_index("response_id")

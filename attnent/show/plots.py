@@ -1,14 +1,9 @@
-"""Figures: labelled data in, plotly Figure out. Nothing here computes a statistic.
+"""Figures: labelled data in, plotly Figure out. Units stand on every axis.
 
-Groups differ in colour (Okabe & Ito, safe for colour-blind readers), in dash and in mark, and the lightness of maps
-rises with the value, so that a figure can be read in greyscale too. Units stand on every axis. Text that a model or a
-user wrote is shown as it is: plotly would take <b> in it for markup.
+Nothing here computes a statistic, but that plotly finds the quartiles of the strips.
 """
 
-import textwrap
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from html import escape
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,202 +11,222 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
-from attnent.analysis.heads import stands_out
+from attnent.analysis.intervals import StatsError
+from attnent.analysis.verdicts import SMALLEST, Comparison, Stage
+from attnent.show import style
+from attnent.show.maps import auroc_maps, level_maps
 from attnent.trace import measure as values_of
 from attnent.trace import title_and_unit, without_cross
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-SYMBOLS = ("circle", "diamond", "square", "x", "triangle-up", "cross")
-NEUTRAL = "#767676"  # seen on white as on black
-_AXIS = {"showline": True, "linecolor": "#888", "ticks": "outside", "gridcolor": "#eee", "zeroline": False}
-TEMPLATE = go.layout.Template(
-    layout={
-        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": "#222"},
-        "title": {"x": 0.01, "xanchor": "left", "y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 12}}
-        | {"font": {"size": 16}},
-        "plot_bgcolor": "white",
-        "paper_bgcolor": "white",
-        "colorway": list(COLOURS),
-        "hovermode": "closest",
-        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#999", "activecolor": "#555"},
-        "margin": {"l": 70, "r": 30, "t": 84, "b": 60},
-        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 1, "xanchor": "right"},
-        "xaxis": _AXIS,
-        "yaxis": _AXIS,
-    }
-)
+__all__ = ["auroc_maps", "curves", "effects", "forest", "level_maps", "lines", "response", "shares", "strips"]
+
 _MOST_MARKS = 12  # on a line, which its dash and its marks tell from others
-_TITLE_WIDTH, _TITLE_LENGTH = 96, 240  # characters
 _TICKS, _TICK_LENGTH = 80, 14  # most token labels on an axis, and the characters of each
 
 
-def axis_title(measure: str) -> str:
-    """The name of a measure with its unit, as it stands on an axis."""
-    name, unit = title_and_unit(measure)
-    return name if unit == "1" else f"{name} ({unit.replace('^2', '²')})"
-
-
-def _shown(text: str) -> str:
-    """Text as it is, where plotly would read markup."""
-    return escape(text, quote=False)
-
-
-def _title(text: str) -> str:
-    text = textwrap.shorten(text, _TITLE_LENGTH, placeholder=" …") if len(text) > _TITLE_LENGTH else text
-    return "<br>".join(_shown(line) for line in textwrap.wrap(text, _TITLE_WIDTH))
-
-
-def _titled(figure: go.Figure, title: str, *, height: int, margin: Mapping[str, int] | None = None) -> go.Figure:
-    """The figure under the common template, with room above for its title and its legend."""
-    shown = _title(title)
-    above = {"t": TEMPLATE.layout.margin.t + 20 * shown.count("<br>")}
-    return figure.update_layout(template=TEMPLATE, title_text=shown, height=height, margin=above | dict(margin or {}))
-
-
-def _in_order(groups: Iterable[Hashable]) -> dict[str, dict[str, str]]:
-    """The colour, dash and symbol of each group, by its place."""
-    return {
-        str(group): {
-            "colour": COLOURS[place % len(COLOURS)],
-            "dash": DASHES[place % len(DASHES)],
-            "symbol": SYMBOLS[place % len(SYMBOLS)],
-        }
-        for place, group in enumerate(groups)
-    }
-
-
-def _groups(tables: Iterable[pd.DataFrame]) -> list[Hashable]:
-    """All groups, in the order of their categories where they have one, so that a group keeps its line everywhere."""
-    columns = [table["group"] for table in tables]
-    in_order = [of.cat.categories if isinstance(of.dtype, pd.CategoricalDtype) else of.unique() for of in columns]
-    return list(dict.fromkeys(group for groups in in_order for group in groups))
+# ---- over the steps
 
 
 def curves(
     by_measure: Mapping[str, pd.DataFrame], *, title: str, window: int | None = None, x_title: str = "step (token)"
 ) -> go.Figure:
-    """Mean over responses at each step, a panel a measure, with 95 % bands and n at each step below.
+    """Mean over responses at each step, a panel a measure, with pointwise 95 % bands and n at each step below.
 
     Each table has the columns group, step, mean, low, high, n (`analysis.curve`); where group is categorical, a group
     has the line of its category. `window` shades the matched window; steps on both sides of 0 have a line there.
     """
     if all(table.empty for table in by_measure.values()):
-        return _too_few(title)
-    looks = _in_order(_groups(by_measure.values()))
+        return style.too_few(title)
+    groups = dict.fromkeys(group for table in by_measure.values() for group in style.ordered(table["group"]))
+    looks = style.in_order(groups)
     n_rows = len(by_measure) + 1
     heights = [1.0] * len(by_measure) + [0.35]
     figure = make_subplots(rows=n_rows, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=heights)
     for row, (measure, tables) in enumerate(by_measure.items(), start=1):
         for group, table in tables.groupby("group", sort=False, observed=True):
             _curve(figure, table, str(group), looks[str(group)], row, n_row=n_rows if row == 1 else None)
-        figure.update_yaxes(title_text=axis_title(measure), row=row, col=1)
+        figure.update_yaxes(title_text=style.axis_title(measure), row=row, col=1)
     if window is not None:
         figure.add_vrect(x0=-0.5, x1=window - 0.5, fillcolor="#888", opacity=0.12, line_width=0, row="all", col=1)
         x_title += f"; shaded: the matched window of {window} steps"
     steps = pd.concat([table["step"] for table in by_measure.values()])
     if steps.min() < 0 < steps.max():
-        figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1, "dash": "dot"}, row="all", col=1)
+        figure.add_vline(x=0, line=style.THIN, row="all", col=1)
     figure.update_yaxes(title_text="responses", rangemode="tozero", row=n_rows, col=1)
     figure.update_xaxes(title_text=x_title, row=n_rows, col=1)
-    return _titled(figure, title, height=270 * len(by_measure) + 210)
+    return style.titled(figure, title, inside=270 * len(by_measure) + 66)
 
 
 def _curve(
-    figure: go.Figure, table: pd.DataFrame, group: str, look: Mapping[str, str], row: int, *, n_row: int | None
+    figure: go.Figure, table: pd.DataFrame, group: str, look: style.Look, row: int, *, n_row: int | None
 ) -> None:
     """One group's band and line in a panel and, where `n_row` names the panel for it, its number of responses."""
-    name = _shown(group)
-    figure.add_scatter(
-        x=[*table["step"], *table["step"][::-1]],
-        y=[*table["high"], *table["low"][::-1]],
-        mode="lines",
-        fill="toself",
-        fillcolor=_faded(look["colour"]),
-        line={"width": 0},
-        hoverinfo="skip",
-        legendgroup=name,
-        showlegend=False,
-        row=row,
-        col=1,
-    )
-    figure.add_scatter(
-        x=table["step"],
-        y=table["mean"],
-        mode="lines+markers",
-        line={"color": look["colour"], "dash": look["dash"], "width": 2},
-        marker={"symbol": look["symbol"], "size": 7, "maxdisplayed": _MOST_MARKS},
-        name=name,
-        legendgroup=name,
-        showlegend=row == 1,
-        customdata=table["n"],
-        hovertemplate=f"{name}, step %{{x}}: %{{y:.3f}} (n = %{{customdata}})<extra></extra>",
-        row=row,
-        col=1,
-    )
+    name, steps, line = style.shown(group), table["step"], {"color": look.colour, "dash": look.dash}
+    own = {"legendgroup": name, "showlegend": False, "mode": "lines"}
+    band = {"x": [*steps, *steps[::-1]], "y": [*table["high"], *table["low"][::-1]], "fill": "toself"}
+    faint = {"fillcolor": style.faded(look.colour, 0.2), "line": {"width": 0}, "hoverinfo": "skip"}
+    figure.add_trace(go.Scatter(own | band | faint), row, 1)
+    said = f"{name}, step %{{x}}: %{{y:.3f}} (n = %{{customdata}})<extra></extra>"
+    means = {"x": steps, "y": table["mean"], "customdata": table["n"], "name": name, "hovertemplate": said}
+    figure.add_trace(go.Scatter(own | means | _line(look) | {"showlegend": row == 1}), row, 1)
     if n_row is not None:
-        figure.add_scatter(
-            x=table["step"],
-            y=table["n"],
-            mode="lines",
-            line={"color": look["colour"], "dash": look["dash"], "width": 1.5, "shape": "hv"},
-            legendgroup=name,
-            showlegend=False,
-            hovertemplate=f"{name}, step %{{x}}: n = %{{y}}<extra></extra>",
-            row=n_row,
-            col=1,
-        )
+        said = f"{name}, step %{{x}}: n = %{{y}}<extra></extra>"
+        counts = {"x": steps, "y": table["n"], "line": line | {"width": 1.5, "shape": "hv"}, "hovertemplate": said}
+        figure.add_trace(go.Scatter(own | counts), n_row, 1)
 
 
-def _faded(colour: str) -> str:
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.2)"
+def _line(look: style.Look) -> dict[str, object]:
+    return {
+        "mode": "lines+markers",
+        "line": {"color": look.colour, "dash": look.dash, "width": 2},
+        "marker": {"symbol": look.symbol, "size": 7, "maxdisplayed": _MOST_MARKS},
+    }
+
+
+def lines(by_name: Mapping[str, xr.DataArray], *, title: str, y_title: str) -> go.Figure:
+    """Several quantities of one response over its steps; each is (step,)."""
+    figure = go.Figure()
+    for (name, values), look in zip(by_name.items(), style.in_order(by_name).values(), strict=True):
+        figure.add_scatter(x=values["step"].to_numpy(), y=values.to_numpy(), name=style.shown(name), **_line(look))
+    figure.update_xaxes(title_text="step (token)")
+    figure.update_yaxes(title_text=y_title)
+    return style.titled(figure, title, inside=276)
+
+
+# ---- what a comparison found
 
 
 def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str, paired: bool = False) -> go.Figure:
-    """AUROC with 95 % intervals, a row a measure and a mark a kind of comparison (raw, windowed, adjusted ...).
+    """AUROC with 95 % intervals, a row a measure or subgroup, and a mark a kind of comparison (raw, windowed ...).
 
-    Each table is indexed by measure and has the columns auroc, low, high; 0.5 is no difference. `paired` says that `a`
-    and `b` are parts of the same responses.
+    Each table is indexed by measure (or subgroup) and has the columns auroc, low, high; where it has null_low and
+    null_high, a grey bar behind a mark spans them. 0.5 is no difference; the zone of no interest is shaded. `paired`
+    says that `a` and `b` are parts of the same responses.
     """
     scale = "share of responses or AUROC" if paired else "AUROC"
     if all(table["auroc"].isna().all() for table in tables.values()):
-        return _too_few(title)
-    rows = list(dict.fromkeys(measure for table in tables.values() for measure in table.index))
-    looks = _in_order(tables)
-    figure = go.Figure()
-    for place, (kind, table) in enumerate(tables.items()):
-        shift = (place - (len(tables) - 1) / 2) * 0.2
-        figure.add_scatter(
-            x=table["auroc"],
-            y=[rows.index(measure) + shift for measure in table.index],
-            error_x=_interval_bars(table["auroc"], table["low"], table["high"]),
-            mode="markers",
-            marker={"color": looks[kind]["colour"], "symbol": looks[kind]["symbol"], "size": 9},
-            name=f"{_shown(kind)}{_counted(table.max().to_dict())}",
-            customdata=np.stack([table["low"], table["high"]], axis=-1),
-            hovertemplate=f"{_shown(kind)}: %{{x:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}]<extra></extra>",
-        )
-    figure.add_vline(x=0.5, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
-    figure.update_xaxes(title_text=f"{scale}, {_shown(a)} over {_shown(b)} (0.5: no difference)", range=[-0.02, 1.02])
-    figure.update_yaxes(
-        tickvals=list(range(len(rows))),
-        ticktext=[axis_title(row) for row in rows],
-        range=[len(rows) - 0.4, -0.6],
-        automargin=True,
+        return style.too_few(title)
+    rows = list(dict.fromkeys(row for table in tables.values() for row in table.index))
+    figure, marks = go.Figure(), []
+    for place, (kind, look) in enumerate(style.in_order(tables).items()):
+        table, shift = tables[kind], (place - (len(tables) - 1) / 2) * 0.2
+        y = [rows.index(row) + shift for row in table.index]
+        if "null_low" in table:
+            figure.add_trace(_null_band(table, y).update(showlegend=not figure.data))
+        marker = {"color": look.colour, "symbol": look.symbol, "size": 9}
+        name, said = f"{kind}{style.counted(table.max())}", [f"{row}, {kind}" for row in table.index]
+        marks.append(style.intervals(table[["auroc", "low", "high"]], y, said, marker=marker, name=name))
+    figure.add_traces(marks)
+    _no_difference(figure)
+    figure.update_xaxes(title_text=_over(a, b, scale), range=[-0.02, 1.02])
+    labels = [style.wrapped(style.axis_title(str(row))) for row in rows]
+    figure.update_yaxes(tickvals=[*range(len(rows))], ticktext=labels, automargin=True)
+    figure.update_yaxes(range=[len(rows) - 0.4, -0.6])
+    return style.titled(figure, title, inside=26 + 56 * len(rows))
+
+
+def _null_band(table: pd.DataFrame, y: Sequence[float]) -> go.Scatter:
+    low, high, grey = table["null_low"], table["null_high"], "#c4c4c4"
+    bars = {"type": "data", "array": (high - low) / 2, "thickness": 10, "width": 0, "color": grey}
+    looks = {"mode": "markers", "marker": {"symbol": "square", "color": grey, "size": 10}, "hoverinfo": "skip"}
+    return go.Scatter(looks, x=(low + high) / 2, y=y, error_x=bars, name="null band (95 %)")
+
+
+def _no_difference(figure: go.Figure) -> None:
+    """A line at 0.5, and the zone around it that is too small to matter."""
+    figure.add_vrect(x0=SMALLEST[0], x1=SMALLEST[1], fillcolor="#009E73", opacity=0.1, line_width=0, layer="below")
+    figure.add_vline(x=0.5, line=style.THIN)
+
+
+def _over(a: str, b: str, scale: str = "AUROC") -> str:
+    low, high = SMALLEST
+    return f"{scale}, {style.shown(a)} over {style.shown(b)} (0.5: no difference; {low} to {high}: too small to matter)"
+
+
+def forest(comparison: Comparison, measures: str | Sequence[str], *, title: str) -> go.Figure:
+    """AUROC with 95 % intervals in each disjoint set and, as a diamond below them, pooled; a row of panels a measure.
+
+    Shown are the tested stage and the stage under all controls, the zone of no interest shaded. I² is the share of the
+    variance between sets that chance does not explain. Raises StatsError for a measure that was not compared.
+    """
+    measures = [measures] if isinstance(measures, str) else list(measures)
+    if unknown := [name for name in measures if name not in comparison.stages[comparison.tested].index]:
+        known = ", ".join(comparison.stages[comparison.tested].index)
+        raise StatsError(f"no measure {unknown[0]!r} was compared; choose one of {known}")
+    stages = list(dict.fromkeys([comparison.tested, comparison.last]))
+    n_sets = len(comparison.sets)
+    rows = {**comparison.sets, "pooled" if n_sets else f"all {comparison.unit}": comparison}
+    panels = {(measure, stage): _by_set(rows, measure, stage) for measure in measures for stage in stages}
+    every = pd.concat(panels.values())
+    if every["auroc"].isna().all():
+        return style.too_few(title)
+    each, gap = 30 + 30 * len(rows), 80
+    inside = len(measures) * (each + gap) - gap
+    figure = make_subplots(
+        rows=len(measures),
+        cols=len(stages),
+        subplot_titles=[_pooled_title(comparison, *panel) for panel in panels],
+        shared_yaxes=True,
+        horizontal_spacing=0.06,
+        vertical_spacing=min(1, gap / inside),
     )
-    return _titled(figure, title, height=170 + 56 * len(rows))
+    is_pool, y = np.arange(len(rows)) == n_sets, [*range(len(rows))]
+    marker = {"color": np.where(is_pool, "#222", style.COLOURS[0]), "size": np.where(is_pool, 15, 8), "opacity": 1}
+    marker["symbol"] = np.where(is_pool, "diamond", "square")
+    for place, table in enumerate(panels.values()):
+        row, col = 1 + place // len(stages), 1 + place % len(stages)
+        figure.add_trace(style.intervals(table, y, list(rows), marker=marker).update(showlegend=False), row, col)
+        labels = [style.wrapped(name) + style.counted(table.loc[name].dropna()) for name in rows]
+        figure.update_yaxes(tickvals=y, ticktext=labels, automargin=True, row=row, col=col)
+    _no_difference(figure)
+    reach = np.nanmax([0.1, *(every[["low", "high"]] - 0.5).abs().max()]) + 0.02
+    figure.update_xaxes(range=[0.5 - reach, 0.5 + reach], dtick=0.1).update_yaxes(range=[n_sets + 0.6, -0.6])
+    figure.update_annotations(font_size=13)
+    figure.add_annotation(
+        text=_over(comparison.a, comparison.b), x=0.5, y=0, yshift=-34, xref="paper", yref="paper", yanchor="top",
+        showarrow=False,
+    )  # fmt: skip
+    return style.titled(figure, title, inside=inside)
 
 
-def _interval_bars(estimate: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, Any]:
-    bars = {"type": "data", "symmetric": False, "thickness": 1.5, "width": 3}
-    return bars | {"array": high - estimate, "arrayminus": estimate - low}
+def _by_set(rows: Mapping[str, Comparison], measure: str, stage: Stage) -> pd.DataFrame:
+    of_sets = {name: one.stages[stage].reindex([measure]).loc[measure] for name, one in rows.items()}
+    return pd.DataFrame(of_sets).T.reindex(columns=["auroc", "low", "high", "n_a", "n_b"])
 
 
-def _counted(counts: Mapping[Any, Any]) -> str:
-    """The responses of either group (n_a, n_b), or of the only one (n), where they are known."""
-    known = [f"{counts[name]:.0f}" for name in ("n_a", "n_b", "n") if name in counts]
-    return f" (n = {' + '.join(known)})" if known else ""
+def _pooled_title(comparison: Comparison, measure: str, stage: Stage) -> str:
+    said = f"{title_and_unit(measure)[0]}, {stage}<br>{comparison.interval(stage, measure)}"
+    between = comparison.heterogeneity[stage].get(measure, np.nan)
+    return said if np.isnan(between) else f"{said}, I² = {between:.0%}"
+
+
+def strips(values: pd.Series, subgroups: pd.Series, groups: pd.Series, measure: str, *, title: str) -> go.Figure:
+    """A measure of single responses, a strip a subgroup: every response a dot, each group with median and quartiles.
+
+    `values`, `subgroups` and `groups` are indexed by response; one that is missing in any is left out. Subgroups and
+    groups stand in the order of their categories, else sorted.
+    """
+    table = pd.DataFrame({"value": values, "subgroup": subgroups, "group": groups}).dropna()
+    if table.empty:
+        return style.too_few(title)
+    n = pd.crosstab(table["subgroup"], table["group"])
+    labels = {of: f"{style.wrapped(str(of))} (n = {' + '.join(str(k) for k in n.loc[of] if k)})" for of in n.index}
+    figure = go.Figure()
+    for group, look in zip(n.columns, style.in_order(n.columns).values(), strict=True):
+        own = table[table["group"] == group]
+        figure.add_box(
+            x=own["value"], y=own["subgroup"].astype(object).map(labels), orientation="h", offsetgroup=str(group),
+            name=f"{style.shown(str(group))} (n = {len(own)})", boxpoints="all", jitter=0.7, pointpos=0,
+            showwhiskers=False, line={"color": look.colour, "width": 2}, fillcolor=style.faded(look.colour, 0.15),
+            marker={"color": style.faded(look.colour, 0.6), "symbol": look.symbol, "size": 5},
+            hovertext=own.index, hovertemplate="%{hovertext}: %{x:.3f}<extra></extra>",
+        )  # fmt: skip
+    together = (n > 0).sum(axis=1).max() > 1
+    figure.update_layout(boxmode="group" if together else "overlay", boxgap=0.2)
+    figure.update_xaxes(title_text=style.axis_title(measure))
+    in_turn = {"type": "category", "categoryorder": "array", "categoryarray": [*labels.values()]}
+    figure.update_yaxes(in_turn, autorange="reversed", automargin=True)
+    return style.titled(figure, title, inside=30 + (90 if together else 60) * len(labels))
 
 
 def shares(table: pd.DataFrame, *, title: str, x_title: str) -> go.Figure:
@@ -221,134 +236,19 @@ def shares(table: pd.DataFrame, *, title: str, x_title: str) -> go.Figure:
     """
     ways = table.drop(index="chance", errors="ignore")
     one_n = ways["n"].nunique() == 1
-    figure = go.Figure(
-        go.Scatter(
-            x=ways["estimate"],
-            y=[_shown(str(way)) + ("" if one_n else f" (n = {n:.0f})") for way, n in ways["n"].items()],
-            error_x=_interval_bars(ways["estimate"], ways["low"], ways["high"]),
-            mode="markers",
-            marker={"color": COLOURS[0], "size": 9},
-            customdata=ways[["low", "high"]],
-            hovertemplate="%{y}: %{x:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}]<extra></extra>",
-        )
-    )
+    labels = [style.wrapped(str(way)) + ("" if one_n else f" (n = {n:.0f})") for way, n in ways["n"].items()]
+    marks = ways[["estimate", "low", "high"]]
+    figure = go.Figure(style.intervals(marks, labels, [*ways.index], marker={"color": style.COLOURS[0], "size": 9}))
     if "chance" in table.index:
         chance = float(table.loc["chance", "estimate"])
-        figure.add_vline(
-            x=chance, line={"color": NEUTRAL, "width": 1, "dash": "dot"}, annotation_text=f"chance {chance:.2f}"
-        )
+        figure.add_vline(x=chance, line=style.THIN, annotation_text=f"chance {chance:.2f}")
     figure.update_xaxes(title_text=x_title, range=[-0.02, 1.02])
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    whole = f"{title} (n = {ways['n'].iloc[0]:.0f})" if one_n else title
-    return _titled(figure, whole, height=170 + 36 * len(ways))
+    figure.update_yaxes(range=[len(ways) - 0.5, -0.5], automargin=True)
+    title = f"{title} (n = {ways['n'].iloc[0]:.0f})" if one_n else title
+    return style.titled(figure, title, inside=26 + 36 * len(ways))
 
 
-def auroc_maps(maps: Mapping[str, xr.Dataset], *, title: str) -> go.Figure:
-    """Layer x head maps of `analysis.head_map` or `paired_head_map`, a panel a measure, on one scale from 0 to 1.
-
-    A head that stands out beyond chance has a triangle that points up where its value is above 0.5, and down where it
-    is below; the title of a panel counts these heads. A missing value has a cross.
-    """
-    panels = {name: axis_title(name).partition(" (")[0] for name in maps}
-    for name, found in maps.items():
-        panels[name] += f"<br>{int(stands_out(found).sum())} of {int(found.p_max_t.count())} heads beyond chance"
-    colour_title = next(iter(maps.values())).auroc.attrs["long_name"]
-    values = {panels[name]: found.auroc for name, found in maps.items()}
-    marked = {panels[name]: stands_out(found) for name, found in maps.items()}
-    return _head_maps(values, title=title, colour_title=colour_title, limits=(0.0, 1.0), marked=marked)
-
-
-def level_maps(maps: Mapping[str, xr.DataArray], measure: str, *, title: str) -> go.Figure:
-    """Layer x head maps of one measure, a panel a group, on one scale from 0 to the largest value on any map."""
-    largest = max((float(values.max()) for values in maps.values()), default=1.0)
-    return _head_maps(maps, title=title, colour_title=axis_title(measure), limits=(0.0, largest), marked={})
-
-
-def _head_maps(
-    maps: Mapping[str, xr.DataArray],
-    *,
-    title: str,
-    colour_title: str,
-    limits: tuple[float, float],
-    marked: Mapping[str, xr.DataArray],
-) -> go.Figure:
-    if all(values.isnull().all() for values in maps.values()):
-        return _too_few(title)
-    names = ["<br>".join(map(_shown, name.split("<br>"))) + _counted(values.attrs) for name, values in maps.items()]
-    figure = make_subplots(rows=1, cols=len(maps), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.06)
-    for col, (name, values) in enumerate(maps.items(), start=1):
-        figure.add_heatmap(
-            x=values["head"].to_numpy(),
-            y=values["layer"].to_numpy(),
-            z=values.transpose("layer", "head").to_numpy(),
-            coloraxis="coloraxis",
-            hovertemplate=f"{_shown(name.split('<br>')[0])}<br>layer %{{y}}, head %{{x}}: %{{z:.3f}}<extra></extra>",
-            row=1,
-            col=col,
-        )
-        _mark(figure, values.isnull(), "x-thin", col)
-        if name in marked:
-            _mark(figure, marked[name] & (values > np.mean(limits)), "triangle-up", col)
-            _mark(figure, marked[name] & (values < np.mean(limits)), "triangle-down", col)
-        figure.update_xaxes(title_text="head", dtick=max(1, values.sizes["head"] // 8), showgrid=False, row=1, col=col)
-        figure.update_yaxes(dtick=max(1, values.sizes["layer"] // 8), showgrid=False, row=1, col=col)
-    figure.update_yaxes(title_text="layer", row=1, col=1)
-    figure.update_layout(
-        coloraxis={
-            "colorscale": "Cividis",
-            "cmin": limits[0],
-            "cmax": limits[1],
-            "colorbar": {"title": {"text": colour_title, "side": "right"}},
-        }
-    )
-    n_layers = max(values.sizes["layer"] for values in maps.values())
-    figure.update_annotations(font_size=13)
-    n_lines = max((name.count("<br>") for name in names), default=0)
-    titled = _titled(figure, title, height=max(360, 150 + 22 * n_layers))
-    return titled.update_layout(margin_t=titled.layout.margin.t + 16 * n_lines)
-
-
-def _mark(figure: go.Figure, where: xr.DataArray, symbol: str, col: int) -> None:
-    """A mark on every head where `where` (layer, head) is true, seen on dark cells as on light ones."""
-    at_layer, at_head = np.nonzero(where.transpose("layer", "head").to_numpy())
-    if not at_layer.size:
-        return
-    figure.add_scatter(
-        x=where["head"].to_numpy()[at_head],
-        y=where["layer"].to_numpy()[at_layer],
-        mode="markers",
-        marker={"symbol": symbol, "color": "white", "size": 10, "line": {"color": "#333", "width": 1.5}},
-        hoverinfo="skip",
-        showlegend=False,
-        row=1,
-        col=col,
-    )
-
-
-def _too_few(title: str) -> go.Figure:
-    """What stands where a figure would be, so that nobody takes an empty plot for a null."""
-    figure = go.Figure()
-    figure.update_xaxes(visible=False).update_yaxes(visible=False)
-    text = "nothing to show: too few responses in the groups"
-    figure.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 16})
-    return _titled(figure, title, height=220)
-
-
-def lines(by_name: Mapping[str, xr.DataArray], *, title: str, y_title: str) -> go.Figure:
-    """Several quantities of one response over its steps; each is (step,)."""
-    figure = go.Figure()
-    for (name, values), look in zip(by_name.items(), _in_order(by_name).values(), strict=True):
-        figure.add_scatter(
-            x=values["step"].to_numpy(),
-            y=values.to_numpy(),
-            mode="lines+markers",
-            line={"color": look["colour"], "dash": look["dash"], "width": 2},
-            marker={"symbol": look["symbol"], "size": 7, "maxdisplayed": _MOST_MARKS},
-            name=_shown(name),
-        )
-    figure.update_xaxes(title_text="step (token)")
-    figure.update_yaxes(title_text=y_title)
-    return _titled(figure, title, height=420)
+# ---- one response
 
 
 def response(trace: xr.Dataset, measures: Sequence[str] = ("entropy", "varentropy"), *, title: str = "") -> go.Figure:
@@ -359,41 +259,25 @@ def response(trace: xr.Dataset, measures: Sequence[str] = ("entropy", "varentrop
     n_rows = len(measures) + 1
     heights = [1.0] * len(measures) + [1.3]
     figure = make_subplots(rows=n_rows, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=heights)
-    steps, tokens = trace["step"].to_numpy(), [_shown(text.replace("\n", "⏎")) for text in trace["token"].to_numpy()]
+    steps, tokens = trace["step"].to_numpy(), [text.replace("\n", "⏎") for text in trace["token"].to_numpy()]
     for row, measure in enumerate(measures, start=1):
         figure.add_scatter(
-            x=steps,
-            y=without_cross(values_of(trace, measure)).mean(["layer", "head"]).to_numpy(),
-            customdata=tokens,
-            mode="lines+markers",
-            marker={"size": 5},
-            line={"color": COLOURS[0]},
-            hovertemplate="step %{x} “%{customdata}”: %{y:.3f}<extra></extra>",
-            showlegend=False,
-            row=row,
-            col=1,
-        )
-        figure.update_yaxes(title_text=axis_title(measure).removeprefix("attention "), row=row, col=1)
+            x=steps, y=without_cross(values_of(trace, measure)).mean(["layer", "head"]).to_numpy(),
+            mode="lines+markers", marker={"size": 5}, line={"color": style.COLOURS[0]}, showlegend=False,
+            customdata=[*map(style.shown, tokens)], hovertemplate="step %{x} “%{customdata}”: %{y:.3f}<extra></extra>",
+            row=row, col=1,
+        )  # fmt: skip
+        figure.update_yaxes(title_text=style.axis_title(measure).removeprefix("attention "), row=row, col=1)
     by_layer = trace.entropy.mean("head").transpose("layer", "step")
-    figure.add_heatmap(
-        x=steps,
-        y=by_layer["layer"].to_numpy(),
-        z=by_layer.to_numpy(),
-        colorscale="Cividis",
-        colorbar={"title": {"text": "entropy (nat)", "side": "right"}, "len": 0.4, "y": 0.18},
-        hovertemplate="step %{x}, layer %{y}: %{z:.3f} nat<extra></extra>",
-        row=n_rows,
-        col=1,
-    )
+    bar = {"title": {"text": "entropy (nat)", "side": "right"}, "len": 0.4, "y": 0.18}
+    said = "step %{x}, layer %{y}: %{z:.3f} nat<extra></extra>"
+    heat = {"x": steps, "y": by_layer["layer"].to_numpy(), "z": by_layer.to_numpy(), "hovertemplate": said}
+    figure.add_trace(go.Heatmap(heat, colorscale="Cividis", colorbar=bar), n_rows, 1)
     figure.update_yaxes(title_text="layer", showgrid=False, row=n_rows, col=1)
     every = -(-len(steps) // _TICKS)
-    labels = [_shown(_cut(text.replace("\n", "⏎"))) for text in trace["token"].to_numpy()[::every]]
+    short = [text if len(text) <= _TICK_LENGTH else text[: _TICK_LENGTH - 1] + "…" for text in tokens[::every]]
     figure.update_xaxes(
-        title_text="token of the response", tickvals=steps[::every], ticktext=labels, tickangle=-60,
+        title_text="token of the response", tickvals=steps[::every], ticktext=[*map(style.shown, short)], tickangle=-60,
         tickfont={"size": 10}, title_standoff=12, automargin=True, row=n_rows, col=1,
     )  # fmt: skip
-    return _titled(figure, title, height=200 * len(measures) + 350)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _TICK_LENGTH else text[: _TICK_LENGTH - 1] + "…"
+    return style.titled(figure, title, inside=200 * len(measures) + 206)

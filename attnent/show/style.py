@@ -1,0 +1,129 @@
+"""The look that all figures share: template, colours, titles, labels, intervals. Nothing here knows what is drawn.
+
+Groups differ in colour (Okabe & Ito, safe for colour-blind readers), in dash and in mark, so that a figure can be read
+in greyscale too. Text that a model or a user wrote is shown as it is: plotly would take <b> in it for markup.
+"""
+
+import textwrap
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from html import escape
+from itertools import cycle
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from attnent.trace import title_and_unit
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+SYMBOLS = ("circle", "diamond", "square", "x", "triangle-up", "cross")
+NEUTRAL = "#767676"  # seen on white as on black
+THIN = {"color": NEUTRAL, "width": 1, "dash": "dot"}
+_AXIS = {"showline": True, "linecolor": "#888", "ticks": "outside", "gridcolor": "#eee", "zeroline": False}
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": "#222"},
+        "title": {"x": 0.01, "xanchor": "left", "y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 12}}
+        | {"font": {"size": 16}},
+        "plot_bgcolor": "white",
+        "paper_bgcolor": "white",
+        "colorway": list(COLOURS),
+        "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#999", "activecolor": "#555"},
+        "margin": {"l": 70, "r": 30, "t": 84, "b": 60},
+        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+    }
+)
+_TITLE_WIDTH, _TITLE_LENGTH, _LABEL_WIDTH = 96, 240, 30  # characters
+
+
+class Look(NamedTuple):
+    """How a group is drawn, wherever it is."""
+
+    colour: str
+    dash: str
+    symbol: str
+
+
+def in_order(groups: Iterable[Hashable]) -> dict[str, Look]:
+    """The look of each group, by its place."""
+    return dict(zip(map(str, groups), cycle(map(Look, COLOURS, DASHES, SYMBOLS)), strict=False))
+
+
+def ordered(groups: pd.Series) -> list[Hashable]:
+    """All groups, in the order of their categories where they have one, else as they come."""
+    return list(groups.cat.categories if isinstance(groups.dtype, pd.CategoricalDtype) else groups.dropna().unique())
+
+
+def faded(colour: str, opacity: float) -> str:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+# ---- text
+
+
+def shown(text: str) -> str:
+    """Text as it is, where plotly would read markup."""
+    return escape(text, quote=False)
+
+
+def wrapped(text: str, width: int = _LABEL_WIDTH) -> str:
+    """Text as it is, in lines of at most so many characters."""
+    return "<br>".join(shown(line) for part in text.splitlines() for line in textwrap.wrap(part, width))
+
+
+def axis_title(measure: str) -> str:
+    """The name of a measure with its unit, as it stands on an axis."""
+    name, unit = title_and_unit(measure)
+    return name if unit == "1" else f"{name} ({unit.replace('^2', '²')})"
+
+
+def counted(counts: Mapping[Any, Any] | pd.Series) -> str:
+    """The responses of either group (n_a, n_b), or of the only one (n), where they are known."""
+    known = [f"{counts[name]:.0f}" for name in ("n_a", "n_b", "n") if name in counts]
+    return f" (n = {' + '.join(known)})" if known else ""
+
+
+# ---- figures
+
+
+def titled(figure: go.Figure, title: str, *, inside: int, above: int = 0) -> go.Figure:
+    """The figure under the common template, `inside` pixels high, with room above for title, legend and `above`."""
+    title = textwrap.shorten(title, _TITLE_LENGTH, placeholder=" …") if len(title) > _TITLE_LENGTH else title
+    text, margin = wrapped(title, _TITLE_WIDTH), TEMPLATE.layout.margin
+    more = 20 * text.count("<br>")
+    figure.update_layout(template=TEMPLATE, title={"text": text, "pad": {"t": 12 + more / 2}})
+    return figure.update_layout(height=margin.t + more + above + inside + margin.b, margin_t=margin.t + more + above)
+
+
+def too_few(title: str) -> go.Figure:
+    """What stands where a figure would be, so that nobody takes an empty plot for a null."""
+    figure = go.Figure()
+    figure.update_xaxes(visible=False).update_yaxes(visible=False)
+    text = "nothing to show: too few responses in the groups"
+    figure.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 16})
+    return titled(figure, title, inside=76)
+
+
+def intervals(
+    table: pd.DataFrame, y: Sequence[Any], said: Sequence[str], *, marker: Mapping[str, Any], name: str = ""
+) -> go.Scatter:
+    """A mark with its interval for each row of a table, whose first columns are estimate, low and high."""
+    estimate, low, high = (table.iloc[:, place].to_numpy(float) for place in range(3))
+    bars = {"type": "data", "symmetric": False, "thickness": 1.5, "width": 3}
+    return go.Scatter(
+        x=estimate,
+        y=y,
+        error_x=bars | {"array": high - estimate, "arrayminus": estimate - low},
+        mode="markers",
+        marker=marker,
+        name=shown(name),
+        customdata=np.stack([low, high], axis=-1),
+        text=[shown(text) for text in said],
+        hovertemplate="%{text}: %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]<extra></extra>",
+    )
