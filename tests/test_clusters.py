@@ -9,9 +9,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats as sps
 from scipy.special import expit, logit
+from statsmodels.stats.multitest import multipletests
 
 from attnent import analysis
-from attnent.analysis.comparison import auroc_test
+from attnent.analysis.comparison import auroc_test, holm
 from attnent.analysis.heads import _exchanges
 from attnent.analysis.regression import bent, cross_fitted, held_fixed
 
@@ -97,6 +98,15 @@ def test_an_empty_class_and_three_responses_give_rows_without_numbers():
     assert three[["auroc", "low", "high", "p"]].isna().all(axis=None)
     none = analysis.compare_adjusted(table.assign(z=1.0, x=np.nan), ["x"], groups, "a", "b", ["z"], clusters)
     assert none[["auroc", "p"]].isna().all(axis=None)
+
+
+@given(st.lists(st.one_of(st.floats(0, 1), st.just(np.nan)), min_size=1, max_size=9))
+def test_holm_is_that_of_statsmodels_over_what_is_not_missing(values):
+    p = pd.Series(values, index=[f"m{place}" for place in range(len(values))])
+    found = holm(p)
+    assert (found.isna() == p.isna()).all()
+    if p.notna().any():
+        np.testing.assert_allclose(found.dropna(), multipletests(p.dropna(), method="holm")[1], rtol=1e-12)
 
 
 # ---- covariates held fixed

@@ -126,6 +126,15 @@ def test_sets_count_that_show_a_difference_on_the_side_of_their_pool():
     assert found.table()["in sets"].tolist() == ["2 of 4"]
 
 
+@pytest.mark.parametrize(("shown", "outcome"), [(2, "present"), (1, "undecided")])
+def test_what_fewer_than_half_of_the_sets_show_is_not_present(shown, outcome):
+    mild = (0.57, 0.49, 0.65)
+    each = [HIGH] * shown + [mild] * (4 - shown)
+    found = analysis.pooled({f"set {place}": comparison_of(HIGH, HIGH, one) for place, one in enumerate(each)})
+    assert found.interval("baselines fixed", "x").low > 0.5
+    assert found.verdict["x"].outcome == outcome
+
+
 def recorded(n: int = 160, seed: int = 0):
     """Responses of two genres, one higher and one lower than facts, of entities that each have two."""
     rng = np.random.default_rng(seed)

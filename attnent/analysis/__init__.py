@@ -1,6 +1,6 @@
 """Tables in, tables out: groups compared, heads mapped, verdicts decided, the wrong line found. No torch, no words."""
 
-from attnent.analysis import locating, wrong_line
+from attnent.analysis import difficulty, locating, wrong_line
 from attnent.analysis.comparison import auroc, compare, compare_paired
 from attnent.analysis.grades import accuracy, agreement, outcome_shares
 from attnent.analysis.heads import head_levels, head_map, head_maps, stands_out
@@ -28,6 +28,7 @@ __all__ = [
     "controlled",
     "curve",
     "curves",
+    "difficulty",
     "disjoint_sets",
     "head_levels",
     "head_map",

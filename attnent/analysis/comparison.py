@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float, Int, Real
 from scipy import stats as sps
 from scipy.optimize import brentq
 from scipy.special import expit, logit
-from statsmodels.stats.multitest import multipletests
 
 from attnent.analysis.intervals import CONFIDENCE, FEWEST, NO_INTERVAL, Interval, StatsError, wilson
 
@@ -159,9 +158,9 @@ def two_groups(
 
 def holm(p: pd.Series) -> pd.Series:
     """p-values adjusted over those that are not missing (Holm 1979)."""
-    tested = p.dropna()
-    adjusted = multipletests(tested, method="holm")[1] if len(tested) else []
-    return pd.Series(adjusted, index=tested.index, dtype=float).reindex(p.index)
+    tested = p.dropna().sort_values()
+    at_least = tested * np.arange(len(tested), 0, -1)
+    return at_least.cummax().clip(upper=1.0).reindex(p.index)
 
 
 def compare_paired(

@@ -31,8 +31,9 @@ class Verdict(NamedTuple):
     """What was decided of one measure.
 
     `mixed`: subgroups differ (Q test) and lie on both sides of 0.5 where it is tested. `present`: it differs where it
-    is tested, and its intervals lie on the same side of 0.5 there and in every stage after. `absent`: under all
-    controls it lies within SMALLEST by two one-sided tests at 5 % (Schuirmann 1987). Otherwise `undecided`.
+    is tested, its intervals lie on the same side of 0.5 there and in every stage after, and at least half of the sets
+    show it under all controls. `absent`: under all controls it lies within SMALLEST by two one-sided tests at 5 %
+    (Schuirmann 1987). Otherwise `undecided`.
     """
 
     outcome: Outcome
@@ -138,16 +139,18 @@ class Comparison:
         names = list(self.stages)
         intervals = [self.interval(stage, measure) for stage in names[names.index(self.tested) :]]
         tested, final = intervals[0], intervals[-1]
+        of_sets = [_side(one.interval(self.last, measure)) for one in self.sets.values()]
+        n_sets = sum(not np.isnan(one.interval(self.last, measure).estimate) for one in self.sets.values())
+        in_sets = of_sets.count(1 if final.estimate > 0.5 else -1)
         in_subgroups = {_side(one.interval(self.tested, measure)) for one in self.subgroups.values()}
         outcome: Outcome = "undecided"
         if disagree and {1, -1} <= in_subgroups:
             outcome = "mixed"
-        elif differs and {_side(interval) for interval in intervals} in ({1}, {-1}):
+        elif differs and {_side(interval) for interval in intervals} in ({1}, {-1}) and 2 * in_sets >= n_sets:
             outcome = "present"
         elif _equivalent(self.stages[self.last].loc[measure]):
             outcome = "absent"
         row, last = self.stages[self.tested].loc[measure], self.stages[self.last].loc[measure]
-        of_sets = [one.interval(self.last, measure) for one in self.sets.values()]
         return Verdict(
             outcome,
             side=("higher" if tested.estimate > 0.5 else "lower") if differs else "",
@@ -155,8 +158,8 @@ class Comparison:
             controlled=final,
             n_a=int(row["n_a"]),
             n_b=int(row["n_b"]),
-            in_sets=sum(_side(one) == (1 if final.estimate > 0.5 else -1) for one in of_sets),
-            n_sets=sum(not np.isnan(one.estimate) for one in of_sets),
+            in_sets=in_sets,
+            n_sets=n_sets,
             power=_power(last),
             made_by_control=not differs and _side(final) != 0,
             overlap=float(last.get("overlap", np.nan)),
@@ -219,8 +222,8 @@ def controlled(
 ) -> Comparison:
     """Groups of responses under ever more control: raw, windowed, lengths held fixed, token baselines held fixed too.
 
-    The `lengths` are columns of `responses`; they and BASELINES, columns of `tokens`, are rows of their own, so that
-    what they alone would tell stands beside every measure. `groups` maps response_id to a group; responses of other
+    The `lengths` are columns of `responses` (one that is NaN throughout is left out); they and BASELINES, columns of
+    `tokens`, are rows of their own, so that what they alone would tell stands beside every measure. `groups` maps response_id to a group; responses of other
     groups are left out. Responses with the same `cluster`, a column of `responses`, are not independent (where there is
     none, all are). With `n_sets` the comparison is made in as many disjoint sets of clusters and pooled. `by` maps
     response_id to a subgroup, in which the primary measures are compared; a response without one stands for all.
@@ -230,6 +233,7 @@ def controlled(
     about = about.loc[groups.index]
     clusters = about[cluster] if cluster in about else pd.Series(about.index, about.index)
     window = matched_window(about["n_steps"], groups)
+    lengths = [name for name in lengths if about[name].notna().any()]
     own = tokens[tokens["response_id"].isin(about.index)]
     means = [response_means(own, first=first).join(about[[*lengths]], how="inner") for first in (None, window)]
     asked = _Asked(*means, groups, a, b, clusters, tuple(lengths), tuple(primary), window)

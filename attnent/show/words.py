@@ -65,7 +65,7 @@ def _clause(comparison: Comparison, measure: str, verdict: Verdict) -> str:
         "undecided": f"whether {name} differs between {a} and {b} {unit} is undecided",
     }[verdict.outcome]
     if verdict.outcome == "undecided" and verdict.side:
-        said = f"{differs}, but control leaves that undecided"
+        said = f"{differs}, but whether control leaves that is undecided"
     elif verdict.made_by_control:
         said = f"{name} differs between {a} and {b} {unit} only under control, which makes the difference (undecided)"
     return f"{said}: AUROC {verdict.tested}, {_controlled(verdict)}"
