@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import time
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnent.tasks import TaskError, gsm8k
-from attnent.tasks.gsm8k import grade, grade_flexible, grade_strict, read_answer
+from attnent.tasks.gsm8k import grade, grade_flexible, grade_strict, read_answer, surface
+from attnent.tiny import world
 
 SHARED = os.environ.get("ATTNENT_SHARED")
 needs_shared = pytest.mark.skipif(not SHARED, reason="ATTNENT_SHARED names no folder with the real GSM8K files")
@@ -344,6 +347,58 @@ def test_a_problem_of_the_bundled_world_is_asked_as_it_is():
 def test_gold_solutions_of_the_bundled_world_are_graded_correct():
     table = gsm8k.load("tiny", n=101)
     assert {grade(row["gold_solution"], row["gold"]) for row in table.to_dict("records")} == {"correct"}
+
+
+def test_what_a_problem_of_the_bundled_world_shows_is_what_it_was_made_of():
+    made = world.problems(151, seed=2)
+    shown = surface(gsm8k.load("tiny", n=151, seed=2))
+    for problem in made:
+        row = shown.loc[problem.id]
+        operators = Counter(step.operator for step in problem.steps)
+        assert [row[name] for name in ("n_plus", "n_minus", "n_times", "n_divided")] == [operators[o] for o in "+-*/"]
+        assert row["largest_result"] == max(step.result for step in problem.steps)
+        assert (row["n_gold_steps"], row["n_children"]) == (problem.n_steps, problem.n_children)
+        told = [int(number) for number in re.findall(r"\d+", problem.question)]
+        assert (row["n_numbers"], row["largest_number"]) == (len(told), max(told))
+
+
+def test_what_a_problem_shows_is_counted():
+    question = "Lee pays $1,250.50 for two halls. He rents half of them out, twice, for 40%. How much is left?"
+    shown = surface(pd.DataFrame({"response_id": ["a"], "question": [question]}))
+    assert shown.loc["a"].to_dict() == {
+        "n_characters": len(question),
+        "n_words": 19,
+        "n_sentences": 3,
+        "n_numbers": 2,
+        "largest_number": 1250.5,
+        "n_digits": 8,
+        "digit_sum": 17,
+        "n_number_words": 1,
+        "n_times_words": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("solution", "counts"),
+    [
+        ("48/2 = <<48/2=24>>24 clips.\n48+24 = <<48+24=72>>72 clips.\n#### 72", (1, 0, 0, 1, 72)),
+        ("She has 3 x 4 = 12 and (12 - 2) * $1.50 = $15.\n#### 15", (0, 1, 2, 0, 15)),
+        ("Nothing is worked out: it is a follow-up, 5-a-side.\n#### 5", (0, 0, 0, 0, 0)),
+    ],
+)
+def test_the_operators_of_a_gold_solution_are_counted_once_each(solution, counts):
+    shown = surface(pd.DataFrame({"id": ["a"], "question": ["?"], "gold_solution": [solution]}))
+    assert tuple(shown.loc["a", ["n_plus", "n_minus", "n_times", "n_divided", "largest_result"]]) == counts
+
+
+def test_what_a_problem_shows_is_by_response_where_there_are_responses():
+    shown = surface(pd.DataFrame({"response_id": ["r"], "id": ["a"], "question": ["?"]}))
+    assert (shown.index.name, shown.index.tolist()) == ("response_id", ["r"])
+
+
+def test_a_table_without_questions_shows_nothing():
+    with pytest.raises(TaskError, match="the table of problems lacks the columns 'question'"):
+        surface(pd.DataFrame({"id": ["a"]}))
 
 
 def test_exemplars_are_refused_for_the_bundled_world():

@@ -213,6 +213,45 @@ def test_more_questions_than_the_bundled_world_has_are_refused():
         simpleqa.load("tiny", n=5000)
 
 
+# ------------------------------------------------------------------------------------------ what a question looks like
+
+
+def test_what_a_question_shows_is_counted():
+    question = "In which year did the “Royal Society” of Newport, founded in 1901, get 2,500 members?"
+    shown = simpleqa.surface(pd.DataFrame({"id": ["a"], "question": [question]}))
+    assert shown.loc["a"].to_dict() == {
+        "n_characters": len(question),
+        "n_words": 15,
+        "n_capitals": 3,
+        "n_numbers": 2,
+        "n_years": 1,
+    }
+
+
+def test_each_tier_and_attribute_is_a_column_of_its_own():
+    examples = simpleqa.load("tiny", n=101)
+    shown = simpleqa.surface(examples)
+    for column in ("tier", "attribute"):
+        for value in examples[column].unique():
+            assert shown[f"{column}_{value}"].tolist() == (examples[column] == value).tolist()
+
+
+def test_what_is_said_of_real_questions_is_kept_and_shown(tmp_path):
+    path = csv(
+        tmp_path, problem=["Who?", "When?"], answer=["Ada", "1815"], topic=["Art", "Art"], multi_step=[True, False]
+    )
+    examples = simpleqa.load(path, n=2)
+    shown = simpleqa.surface(examples.rename(columns={"id": "response_id"}))
+    assert shown.index.name == "response_id"
+    assert shown.filter(like="_step").sum().to_dict() == {"multi_step_False": 1, "multi_step_True": 1}
+    assert (shown["topic_Art"] == 1).all()
+
+
+def test_a_table_without_questions_shows_nothing():
+    with pytest.raises(TaskError, match="the table of questions lacks the columns 'question'"):
+        simpleqa.surface(pd.DataFrame({"id": ["a"]}))
+
+
 # ------------------------------------------------------------------------------------------------------- local files
 
 
@@ -231,6 +270,42 @@ def test_a_local_file_gives_its_rows_with_topic_and_kind(tmp_path):
     )
     table = simpleqa.load(path, n=2)
     assert list(table.columns) == ["id", "prompt", "gold", "group", "question", "topic", "answer_type"]
+
+
+WIKIPEDIA = "https://en.wikipedia.org/wiki"
+
+
+@pytest.mark.parametrize(
+    ("urls", "page"),
+    [
+        (f"https://a.org/x,{WIKIPEDIA}/Ada_Lovelace,{WIKIPEDIA}/London", "Ada_Lovelace"),
+        (f"{WIKIPEDIA}/Paris,_Texas, https://a.org", "Paris,_Texas"),
+        (f"['{WIKIPEDIA}/K%C3%B6ln#History', 'https://a.org']", "Köln"),
+        (f"https://en.m.wikipedia.org/wiki/Ada_(ship)?action=raw,{WIKIPEDIA}/B", "Ada_(ship)"),
+        (f'["{WIKIPEDIA}/Valentine\'s_Day"]', "Valentine's_Day"),
+    ],
+)
+def test_a_question_belongs_to_the_first_wikipedia_page_it_was_written_from(tmp_path, urls, page):
+    table = simpleqa.load(csv(tmp_path, problem=["Who?"], answer=["Ada"], urls=[urls]), n=1)
+    assert table[simpleqa.CLUSTER].tolist() == [page]
+
+
+def test_a_question_from_no_wikipedia_page_stands_for_itself(tmp_path):
+    path = csv(tmp_path, problem=["Who?", "Where?"], answer=["Ada", "York"], urls=["https://a.org", ""])
+    table = simpleqa.load(path, n=2)
+    assert table["group"].tolist() == table["id"].tolist()
+
+
+def test_the_same_question_is_one_group_whatever_it_was_written_from(tmp_path):
+    urls = ["https://a.org", f"{WIKIPEDIA}/Ada", f"{WIKIPEDIA}/Other"]
+    path = csv(tmp_path, problem=["Who?"] * 3, answer=["Ada"] * 3, urls=urls)
+    assert set(simpleqa.load(path, n=3)["group"]) == {"Ada"}
+
+
+def test_where_a_question_was_written_from_does_not_change_its_id(tmp_path):
+    plain = simpleqa.load(csv(tmp_path, problem=["Who?"], answer=["Ada"]), n=1)
+    sourced = simpleqa.load(csv(tmp_path, problem=["Who?"], answer=["Ada"], urls=[f"{WIKIPEDIA}/Ada"]), n=1)
+    assert plain["id"].equals(sourced["id"])
 
 
 def test_an_answer_that_reads_like_a_missing_value_stays_text(tmp_path):

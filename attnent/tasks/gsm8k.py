@@ -14,9 +14,10 @@ import pandas as pd
 
 from attnent.runs import Run
 from attnent.tasks import TaskError, choose, from_hub, from_world, local_file, need_columns, refuse, text_ids
-from attnent.tasks.rules.numbers import Number, amounts, plain, words_to_digits
+from attnent.tasks.rules.numbers import Number, amounts, find_numbers, plain, words_to_digits
 from attnent.tasks.rules.sums import find_values
 
+CLUSTER = "group"  # the column of the problem: samples of one problem belong together
 OUTCOMES = ("correct", "incorrect", "truncated")
 JUDGE = "answer read"
 Outcome = Literal["correct", "incorrect", "truncated"]
@@ -127,6 +128,62 @@ def _examples(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
             "gold_solution": solutions,
         }
     )
+
+
+# -------------------------------------------------------------------------------------------- what a problem looks like
+
+_OPERATORS = {"n_plus": "+", "n_minus": "-", "n_times": "*x×", "n_divided": "/÷"}
+_BETWEEN_NUMBERS = re.compile(r"(?<=[\d)%])\s*([-+*x×/÷])\s*(?=[$(.\d])")
+_TIMES_WORDS = re.compile(
+    r"\b(?:twice|thrice|doubl|tripl|quadrupl|hal(?:f|ves)|third|quarter|dozen|percent|times)", re.I
+)
+
+
+def surface(examples: pd.DataFrame) -> pd.DataFrame:
+    """What a problem and its gold solution show before anything is answered: a row an example, a column a number.
+
+    `examples` has `id` or `response_id`, which is the index then, and `question`: its lengths (`n_characters`,
+    `n_words`, `n_sentences`) and its numbers (`n_numbers`, `largest_number`, `n_digits` and `digit_sum` of all,
+    `n_number_words`, `n_times_words` such as twice or half). Where there is a `gold_solution`, its operators (`n_plus`,
+    `n_minus`, `n_times`, `n_divided`) and `largest_result`; `n_gold_steps` and `n_children` where they are known.
+    """
+    name = "response_id" if "response_id" in examples else "id"
+    need_columns(examples, (name, "question"), "the table of problems")
+    features = pd.DataFrame(map(_shown, examples["question"]))
+    if "gold_solution" in examples:
+        features = features.join(pd.DataFrame(map(_worked, examples["gold_solution"])))
+    for known in ("n_gold_steps", "n_children"):
+        if known in examples:
+            features[known] = examples[known].to_numpy()
+    return features.set_index(pd.Index(examples[name])).astype(float)
+
+
+def _shown(question: str) -> dict[str, int | float]:
+    text = plain(question)
+    numbers = find_numbers(text)
+    digits = [int(sign) for number in numbers for sign in text[number.start : number.stop] if sign.isdigit()]
+    return {
+        "n_characters": len(question),
+        "n_words": len(question.split()),
+        "n_sentences": len(re.findall(r"[.!?](?:\s|$)", question)),
+        "n_numbers": len(numbers),
+        "largest_number": float(max((abs(number.value) for number in numbers), default=0)),
+        "n_digits": len(digits),
+        "digit_sum": sum(digits),
+        "n_number_words": len(find_numbers(words_to_digits(text, ordinals=False))) - len(numbers),
+        "n_times_words": len(_TIMES_WORDS.findall(text)),
+    }
+
+
+def _worked(solution: str) -> dict[str, int | float]:
+    """The operators of a gold solution, of its marked calculations (`<<48/2=24>>`) alone where it has any."""
+    text = " ".join(_CALCULATION.findall(solution)) or solution
+    signs = _BETWEEN_NUMBERS.findall(text)
+    results = [abs(number.value) for part in text.split("=")[1:] for number in find_numbers(part.lstrip())[:1]]
+    return {
+        **{name: sum(sign in written for sign in signs) for name, written in _OPERATORS.items()},
+        "largest_result": float(max(results, default=0)),
+    }
 
 
 # ------------------------------------------------------------------------------------------------------ reading answers

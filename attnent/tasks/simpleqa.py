@@ -6,9 +6,11 @@ under its own name: never mix two in one table.
 """
 
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
+from urllib.parse import unquote
 
 import pandas as pd
 from pydantic import BaseModel
@@ -19,10 +21,13 @@ from attnent.tasks import TaskError, choose, from_hub, from_world, local_file, n
 from attnent.tasks.rules import Outcome
 from attnent.tasks.rules.judge import judge_offline
 
+CLUSTER = "group"  # the column of whom or what is asked about: what a model knows of one is of a piece
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 OFFLINE = "offline rules"
 
 _LOCAL = "a csv file with the columns `problem` and `answer`"
+_KINDS = ("topic", "answer_type", "multi_step", "requires_reasoning")  # what SimpleQA Verified says of a question
+_WIKIPEDIA_PAGE = re.compile(r"wikipedia\.org/wiki/(.+?)(?=[?#\s]|['\"]?,\s*['\"]?https?:|['\"]?]|$)")
 
 
 # ------------------------------------------------------------------------------------------------------------- examples
@@ -34,9 +39,10 @@ def load(source: str | Path = "tiny", *, n: int, seed: int = 0) -> pd.DataFrame:
     `source` is "tiny" (the bundled world), "hub" (`google/simpleqa-verified`) or the path of a csv with `problem` and
     `answer`. The question is asked as it is.
 
-    Columns: `id`, `prompt`, `gold`, `group` (the person asked about in the bundled world, else the question),
-    `question`; of the bundled world also `tier` and `attribute`, of other sources `topic` and `answer_type` where
-    they have them.
+    Columns: `id`, `prompt`, `gold`, `group` (the person asked about in the bundled world; else the first Wikipedia page
+    among the `urls` that a question was written from, without one the question), `question`; of the bundled world also
+    `tier` and `attribute`, of other sources `topic`, `answer_type`, `multi_step` and `requires_reasoning` where they
+    have them.
     """
     if source == "tiny":
         return _from_world(n, seed)
@@ -69,10 +75,36 @@ def _examples(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
     empty = (row for row, answer in enumerate(answers) if not any(char.isalnum() for char in answer))
     refuse((f"{ids[row]} (row {row})" for row in empty), f"gold answers of {where} are empty")
     frame = pd.DataFrame({"id": ids, "prompt": questions, "gold": answers, "group": groups, "question": questions})
-    for column in ("topic", "answer_type"):
+    if "urls" in table.columns:
+        pages = table["urls"].astype(str).str.extract(_WIKIPEDIA_PAGE, expand=False).map(unquote, na_action="ignore")
+        of_question = pd.Series(pages.to_numpy(object)).groupby(groups).transform("first")
+        frame["group"] = of_question.where(of_question.notna(), frame["group"])
+    for column in _KINDS:
         if column in table.columns:
             frame[column] = table[column].to_numpy()
     return frame
+
+
+def surface(examples: pd.DataFrame) -> pd.DataFrame:
+    """What a question shows before it is answered: a row an example, a column a number.
+
+    `examples` has `id` or `response_id`, which is the index then, and `question`: its lengths (`n_characters`,
+    `n_words`), `n_capitals` (words with one, after the first), `n_numbers` and `n_years`. `tier`, `attribute` and what
+    SimpleQA Verified says of it give a column of 0 and 1 for each of their values, such as `tier_head`.
+    """
+    name = "response_id" if "response_id" in examples else "id"
+    need_columns(examples, (name, "question"), "the table of questions")
+    questions = examples["question"].set_axis(pd.Index(examples[name]))
+    features = {
+        "n_characters": questions.str.len(),
+        "n_words": questions.str.split().str.len(),
+        "n_capitals": questions.str.count(r"(?<=\s)[^\w\s]*[A-Z]"),
+        "n_numbers": questions.str.count(r"\d+(?:[.,]\d+)*"),
+        "n_years": questions.str.count(r"\b(?:1\d|20)\d\d\b"),
+    }
+    kinds = [column for column in ("tier", "attribute", *_KINDS) if column in examples]
+    said = examples[kinds].astype(str).set_axis(questions.index)
+    return pd.get_dummies(pd.DataFrame(features).join(said), columns=kinds).astype(float)
 
 
 # -------------------------------------------------------------------------------------------------------------- judging
