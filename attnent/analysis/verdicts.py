@@ -223,9 +223,9 @@ def controlled(
     """Groups of responses under ever more control: raw, windowed, lengths held fixed, token baselines held fixed too.
 
     The `lengths` are columns of `responses` (one that is NaN throughout is left out); they and BASELINES, columns of
-    `tokens`, are rows of their own, so that what they alone would tell stands beside every measure. `groups` maps response_id to a group; responses of other
-    groups are left out. Responses with the same `cluster`, a column of `responses`, are not independent (where there is
-    none, all are). With `n_sets` the comparison is made in as many disjoint sets of clusters and pooled. `by` maps
+    `tokens`, are rows of their own, so that what they alone would tell stands beside every measure. `groups` maps
+    response_id to a group; responses of other groups are left out. Responses with the same `cluster`, a column of
+    `responses`, are not independent (where there is none, all are). With `n_sets` the comparison is made in as many disjoint sets of clusters and pooled. `by` maps
     response_id to a subgroup, in which the primary measures are compared; a response without one stands for all.
     """
     about = responses.set_index("response_id")
