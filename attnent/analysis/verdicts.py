@@ -225,8 +225,9 @@ def controlled(
     The `lengths` are columns of `responses` (one that is NaN throughout is left out); they and BASELINES, columns of
     `tokens`, are rows of their own, so that what they alone would tell stands beside every measure. `groups` maps
     response_id to a group; responses of other groups are left out. Responses with the same `cluster`, a column of
-    `responses`, are not independent (where there is none, all are). With `n_sets` the comparison is made in as many disjoint sets of clusters and pooled. `by` maps
-    response_id to a subgroup, in which the primary measures are compared; a response without one stands for all.
+    `responses`, are not independent (where there is none, all are). With `n_sets` the comparison is made in as many
+    disjoint sets of clusters and pooled. `by` maps response_id to a subgroup, in which the primary measures are
+    compared; a response without one stands for all.
     """
     about = responses.set_index("response_id")
     groups = groups[groups.isin([a, b]) & groups.index.isin(about.index)]
