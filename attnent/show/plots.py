@@ -96,14 +96,12 @@ def lines(by_name: Mapping[str, xr.DataArray], *, title: str, y_title: str) -> g
 # ---- what a comparison found
 
 
-def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str, paired: bool = False) -> go.Figure:
+def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str) -> go.Figure:
     """AUROC with 95 % intervals, a row a measure or subgroup, and a mark a kind of comparison (raw, windowed ...).
 
     Each table is indexed by measure (or subgroup) and has the columns auroc, low, high; where it has null_low and
-    null_high, a grey bar behind a mark spans them. 0.5 is no difference; the zone of no interest is shaded. `paired`
-    says that `a` and `b` are parts of the same responses.
+    null_high, a grey bar behind a mark spans them. 0.5 is no difference; the zone of no interest is shaded.
     """
-    scale = "share of responses or AUROC" if paired else "AUROC"
     if all(table["auroc"].isna().all() for table in tables.values()):
         return style.too_few(title)
     rows = list(dict.fromkeys(row for table in tables.values() for row in table.index))
@@ -118,7 +116,7 @@ def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str, p
         marks.append(style.intervals(table[["auroc", "low", "high"]], y, said, marker=marker, name=name))
     figure.add_traces(marks)
     _no_difference(figure)
-    figure.update_xaxes(title_text=_over(a, b, scale), range=[-0.02, 1.02])
+    figure.update_xaxes(title_text=_over(a, b), range=[-0.02, 1.02])
     labels = [style.wrapped(style.axis_title(str(row))) for row in rows]
     figure.update_yaxes(tickvals=[*range(len(rows))], ticktext=labels, automargin=True)
     figure.update_yaxes(range=[len(rows) - 0.4, -0.6])
@@ -138,9 +136,9 @@ def _no_difference(figure: go.Figure) -> None:
     figure.add_vline(x=0.5, line=style.THIN)
 
 
-def _over(a: str, b: str, scale: str = "AUROC") -> str:
+def _over(a: str, b: str) -> str:
     low, high = SMALLEST
-    return f"{scale}, {style.shown(a)} over {style.shown(b)} (0.5: no difference; {low} to {high}: too small to matter)"
+    return f"AUROC, {style.shown(a)} over {style.shown(b)} (0.5: no difference; {low} to {high}: too small to matter)"
 
 
 def forest(comparison: Comparison, measures: str | Sequence[str], *, title: str) -> go.Figure:
