@@ -67,6 +67,12 @@ def test_sets_that_disagree_widen_the_interval_and_show_in_i2():
     assert p < 0.001
 
 
+def test_what_fewer_than_half_of_the_sets_determine_is_undetermined():
+    nothing = row_of(0.6, 0.2) * np.nan
+    found = pool(tables_of(nothing, nothing, row_of(0.9, 0.2))).loc["x"]
+    assert found[["auroc", "low", "high", "p"]].isna().all()
+
+
 def test_a_set_that_tells_nothing_is_left_out_and_one_alone_is_itself():
     nothing = row_of(0.6, 0.2) * np.nan
     one = pool(tables_of(nothing, row_of(0.6, 0.2))).loc["x"]

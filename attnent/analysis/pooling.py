@@ -58,8 +58,8 @@ def combined(rows: Sequence[pd.Series]) -> tuple[CombineResults, Float[np.ndarra
 def pool(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """One table of several of the same measures: auroc, low, high, p and Holm-adjusted p by `combined`; counts summed.
 
-    A set in which a measure is undetermined is left out of its row; where one set is left, the row is its row.
-    `overlap` is the mean, and a null band is that of the pooled estimate.
+    A set in which a measure is undetermined is left out of its row; a row that fewer than half of the sets determine is
+    undetermined. `overlap` is the mean over all sets, and a null band is that of the pooled estimate.
     """
     rows = {measure: _pooled_row([table.loc[measure] for table in tables]) for measure in tables[0].index}
     result = pd.DataFrame.from_dict(rows, orient="index", columns=tables[0].columns).rename_axis(tables[0].index.name)
@@ -68,22 +68,27 @@ def pool(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def _pooled_row(rows: Sequence[pd.Series]) -> pd.Series:
     known = [row for row in rows if on_logit(row).error >= 0]
+    if 2 * len(known) < len(rows):
+        known = []
     row = (known or rows)[0].copy()
     for count in row.index.intersection(["n", "n_a", "n_b"]):
         row[count] = sum(one[count] for one in known or rows)
+    if "overlap" in row:
+        row["overlap"] = np.mean([one["overlap"] for one in rows])
+    if not known:
+        row[row.index.intersection(["auroc", "low", "high", "p", "null_low", "null_high"])] = np.nan
     found = combined(known)
     if found is None:
         return row
     result, weights = found
     of_all = result.summary_frame(use_t=False).loc["random effect"]
     row[["auroc", "low", "high"]] = expit(of_all[["eff", "ci_low", "ci_upp"]].to_numpy(float))
-    with_error = [one for one in known if on_logit(one).error > 0]
     if "p" in row:
         row["p"] = 2 * sps.norm.sf(abs(of_all["eff"]) / of_all["sd_eff"])
-    if "overlap" in row:
-        row["overlap"] = np.mean([one["overlap"] for one in with_error])
     if "null_low" in row:
-        row[["null_low", "null_high"]] = _pooled_band(with_error, weights / weights.sum())
+        row[["null_low", "null_high"]] = _pooled_band(
+            [one for one in known if on_logit(one).error > 0], weights / weights.sum()
+        )
     return row
 
 
