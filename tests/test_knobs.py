@@ -60,6 +60,10 @@ def test_the_first_figure_is_the_mean_over_all_layers_and_heads(run):
     assert [knob(shown, axis).label for axis in ("layer", "head")] == ["all layers", "all heads"]
 
 
+def test_the_bands_of_a_curve_are_said_to_be_pointwise(run):
+    assert "pointwise 95 % bands" in knobs.curves(run, grade_of).figure.layout.title.text
+
+
 @pytest.mark.parametrize("measure", ["varentropy", "sinkless_entropy", "effective_keys"])
 def test_a_turned_knob_shows_that_measure_layer_and_head(run, measure):
     shown = knobs.curves(run, grade_of)
