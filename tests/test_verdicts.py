@@ -170,6 +170,14 @@ def test_two_effects_that_cancel_are_found_in_their_genres_and_in_every_set():
     assert found.stages["window"].loc["x", ["n_a", "n_b"]].sum() == responses["n_steps"].ge(found.window).sum()
 
 
+def test_a_subgroup_that_the_sets_have_too_few_of_is_compared_over_all_of_them():
+    tokens, responses, kind, genre = recorded()
+    told = {"measures": ["x"], "primary": ["x"], "n_sets": 8, "by": genre}
+    found = analysis.controlled(tokens, responses, kind, "creative", "factual", **told).subgroups["poems"]
+    assert not found.sets
+    assert found.interval("window", "x").high < 0.5
+
+
 def test_without_a_column_of_clusters_every_response_is_its_own():
     tokens, responses, kind, _ = recorded()
     told = {"measures": ["x"], "primary": ["x"]}

@@ -245,10 +245,15 @@ def controlled(
         each = {name: asked.stages(names.intersection(members), shown, alone) for name, members in sets.items()}
         return pooled(each) if n_sets > 1 else next(iter(each.values()))
 
+    def of_subgroup(names: pd.Index) -> Comparison:
+        """By sets, but where these have too few of it, of all at once."""
+        by_sets = replicated(names, primary)
+        return asked.stages(names, primary) if by_sets.stages["window"]["auroc"].isna().any() else by_sets
+
     subgroups = {} if by is None else _subgroups(by.reindex(groups.index))
     return replace(
         replicated(groups.index, measures, [*BASELINES, *lengths]),
-        subgroups={name: replicated(members, primary) for name, members in subgroups.items()},
+        subgroups={name: of_subgroup(members) for name, members in subgroups.items()},
         learned=asked.learned(),
         compared=Compared(groups, clusters, means[1][[*lengths, *BASELINES]]),
     )
@@ -267,7 +272,7 @@ class _Asked(NamedTuple):
     primary: tuple[str, ...]
     window: int
 
-    def stages(self, names: pd.Index, shown: Sequence[str], alone: Sequence[str]) -> Comparison:
+    def stages(self, names: pd.Index, shown: Sequence[str], alone: Sequence[str] = ()) -> Comparison:
         """The measures `shown` of the responses `names` at every stage; `alone` are covariates as rows of their own."""
         told = {"groups": self.groups, "a": self.a, "b": self.b, "clusters": self.clusters}
         free, fixed = functools.partial(compare, **told), functools.partial(compare_adjusted, **told)
