@@ -178,6 +178,14 @@ def test_a_subgroup_that_the_sets_have_too_few_of_is_compared_over_all_of_them()
     assert found.interval("window", "x").high < 0.5
 
 
+def test_of_some_steps_alone_the_window_is_what_is_left_of_them():
+    tokens, responses, kind, _ = recorded()
+    last = analysis.last_steps(tokens, 3)
+    found = analysis.controlled(last, responses, kind, "creative", "factual", measures=["x"], primary=["x"])
+    assert found.window == 3
+    assert found.stages["window"].loc["x", ["n_a", "n_b"]].sum() == len(responses)
+
+
 def test_without_a_column_of_clusters_every_response_is_its_own():
     tokens, responses, kind, _ = recorded()
     told = {"measures": ["x"], "primary": ["x"]}

@@ -26,14 +26,21 @@ def test_a_difference_is_said_with_its_side_and_both_intervals():
 
 def test_a_difference_that_control_takes_is_not_said_without_that():
     assert said(HIGH, HIGH, OPEN) == (
-        "X is higher in wrong than in right responses, but whether control leaves that is undecided: AUROC 0.70 [0.60, 0.80], "
-        "0.52 [0.44, 0.60] with all controls (one of 0.55 would be seen in 23%) (n = 50 wrong, 40 right)."
+        "X is higher in wrong than in right responses, but whether control leaves that is undecided: AUROC 0.70 "
+        "[0.60, 0.80], 0.52 [0.44, 0.60] with all controls (one of 0.55 would be seen in 23%) (n = 50 wrong, 40 right)."
     )
 
 
 def test_where_nothing_is_known_it_is_said():
     assert said(OPEN, OPEN, OPEN, p=0.5).startswith("Whether x differs between wrong and right responses is undecided:")
     assert said(OPEN, OPEN, NONE, p=0.5).startswith("X does not differ between wrong and right responses (absent): ")
+
+
+def test_what_control_explains_away_is_said_to_be_absent_under_it():
+    wanted = (
+        "X is higher in wrong than in right responses, but not under control (absent): AUROC 0.70 [0.60, 0.80], 0.50"
+    )
+    assert said(HIGH, HIGH, NONE).startswith(wanted)
 
 
 def test_subgroups_that_oppose_each_other_are_said_with_their_sides():

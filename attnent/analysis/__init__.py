@@ -8,7 +8,7 @@ from attnent.analysis.intervals import FEWEST, Interval, StatsError, wilson
 from attnent.analysis.pooling import disjoint_sets
 from attnent.analysis.regression import compare_adjusted
 from attnent.analysis.verdicts import BASELINES, COMPARED, PRIMARY, Comparison, Verdict, controlled, pooled
-from attnent.analysis.windows import curve, curves, in_window, matched_window, response_means
+from attnent.analysis.windows import curve, curves, in_window, last_steps, matched_window, response_means
 
 __all__ = [
     "BASELINES",
@@ -34,6 +34,7 @@ __all__ = [
     "head_map",
     "head_maps",
     "in_window",
+    "last_steps",
     "locating",
     "matched_window",
     "outcome_shares",

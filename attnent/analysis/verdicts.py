@@ -233,9 +233,9 @@ def controlled(
     groups = groups[groups.isin([a, b]) & groups.index.isin(about.index)]
     about = about.loc[groups.index]
     clusters = about[cluster] if cluster in about else pd.Series(about.index, about.index)
-    window = matched_window(about["n_steps"], groups)
     lengths = [name for name in lengths if about[name].notna().any()]
     own = tokens[tokens["response_id"].isin(about.index)]
+    window = matched_window(own.groupby("response_id").size().reindex(groups.index, fill_value=0), groups)
     means = [response_means(own, first=first).join(about[[*lengths]], how="inner") for first in (None, window)]
     asked = _Asked(*means, groups, a, b, clusters, tuple(lengths), tuple(primary), window)
     of_set = disjoint_sets(clusters, n_sets) if n_sets > 1 else pd.Series("", clusters.index)

@@ -33,6 +33,13 @@ def response_means(tokens: pd.DataFrame, *, first: int | None = None, last: int 
     return numbers.groupby(tokens["response_id"], sort=False).mean()
 
 
+def last_steps(tokens: pd.DataFrame, n: int) -> pd.DataFrame:
+    """The last `n` steps of each response that has as many, counted from 0 again."""
+    by_response = tokens.groupby("response_id")["step"]
+    place = n - by_response.transform("size") + tokens["step"]
+    return tokens.assign(step=place)[(place >= 0) & (by_response.transform("size") >= n)]
+
+
 def matched_window(n_steps: pd.Series, groups: pd.Series) -> int:
     """The longest window of first steps that nine of ten responses of each group fill; 0 for none."""
     if n_steps.empty:

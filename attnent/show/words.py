@@ -45,7 +45,7 @@ def answer(comparison: Comparison, *, n: int, accuracy: float | None = None) -> 
 
 
 def sentences(comparison: Comparison) -> str:
-    """One sentence, a clause a primary measure: what differs, with interval, and what control leaves in how many sets."""
+    """One sentence, a clause a primary measure: what differs, with interval, and what is left under all controls."""
     verdicts = comparison.verdict
     said = "; ".join(_clause(comparison, measure, verdict) for measure, verdict in verdicts.items())
     counted = next(iter(verdicts.values()))
@@ -64,7 +64,9 @@ def _clause(comparison: Comparison, measure: str, verdict: Verdict) -> str:
         "absent": f"{name} does not differ between {a} and {b} {unit} (absent)",
         "undecided": f"whether {name} differs between {a} and {b} {unit} is undecided",
     }[verdict.outcome]
-    if verdict.outcome == "undecided" and verdict.side:
+    if verdict.outcome == "absent" and verdict.side:
+        said = f"{differs}, but not under control (absent)"
+    elif verdict.outcome == "undecided" and verdict.side:
         said = f"{differs}, but whether control leaves that is undecided"
     elif verdict.made_by_control:
         said = f"{name} differs between {a} and {b} {unit} only under control, which makes the difference (undecided)"
