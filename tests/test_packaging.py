@@ -26,9 +26,21 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def named(needs: list[str]) -> set[str]:
+    return {normal(re.split(r"[\[<>=!~ ;]", needed)[0]) for needed in needs}
+
+
 def declared() -> set[str]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return {normal(re.split(r"[\[<>=!~ ;]", needed)[0]) for needed in project["dependencies"]}
+    return named(PROJECT["dependencies"])
+
+
+def offered() -> set[str]:
+    """What an extra brings, other than the tools of developers."""
+    extras = PROJECT["optional-dependencies"]
+    return set().union(*(named(needs) for extra, needs in extras.items() if extra != "dev"))
 
 
 def modules_of(source: str) -> set[str]:
@@ -54,7 +66,7 @@ def imported() -> set[str]:
 
 
 def test_every_module_that_is_imported_is_declared():
-    assert imported() - declared() == set()
+    assert imported() - declared() - offered() == set()
 
 
 def test_everything_that_is_declared_is_needed():

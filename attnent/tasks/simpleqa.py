@@ -17,8 +17,9 @@ from pydantic import BaseModel
 
 from attnent.llm import LLM, Request
 from attnent.runs import Run
-from attnent.tasks import TaskError, choose, from_hub, from_world, local_file, need_columns, refuse, text_ids
+from attnent.tasks import TaskError, choose, facts, from_hub, from_world, local_file, need_columns, refuse, text_ids
 from attnent.tasks.rules import Outcome
+from attnent.tasks.rules.commitment import split_sentences
 from attnent.tasks.rules.judge import judge_offline
 
 CLUSTER = "group"  # the column of whom or what is asked about: what a model knows of one is of a piece
@@ -36,20 +37,23 @@ _WIKIPEDIA_PAGE = re.compile(r"wikipedia\.org/wiki/(.+?)(?=[?#\s]|['\"]?,\s*['\"
 def load(source: str | Path = "tiny", *, n: int, seed: int = 0) -> pd.DataFrame:
     """`n` questions, a row each; the questions for a smaller `n` are the beginning of those for a larger.
 
-    `source` is "tiny" (the bundled world), "hub" (`google/simpleqa-verified`) or the path of a csv with `problem` and
-    `answer`. The question is asked as it is.
+    `source` is "tiny" (the bundled world), "facts" (real ones from tables, see `facts.load`), "hub"
+    (`google/simpleqa-verified`) or the path of a csv with `problem` and `answer`. The question is asked as it is; of
+    facts, with leave to know none.
 
     Columns: `id`, `prompt`, `gold`, `group` (the person asked about in the bundled world; else the first Wikipedia page
-    among the `urls` that a question was written from, without one the question), `question`; of the bundled world also
-    `tier` and `attribute`, of other sources `topic`, `answer_type`, `multi_step` and `requires_reasoning` where they
-    have them.
+    among the `urls` that a question was written from, without one the question), `question`; of the bundled world and
+    of facts also `tier` and `attribute`, of other sources `topic`, `answer_type`, `multi_step` and
+    `requires_reasoning` where they have them.
     """
     if source == "tiny":
         return _from_world(n, seed)
+    if source == "facts":
+        return facts.load(n, seed)
     if source == "hub":
         table = from_hub("google/simpleqa-verified", config=None, split="eval", instead=_LOCAL)
     else:
-        table = _read_csv(local_file(source, names=("tiny", "hub"), instead=_LOCAL))
+        table = _read_csv(local_file(source, names=("tiny", "facts", "hub"), instead=_LOCAL))
     return choose(_examples(table, where=f"the source {str(source)!r}"), n, seed=seed, what="questions")
 
 
@@ -128,16 +132,30 @@ def grade(run: Run, llm: LLM, *, progress: bool = True) -> pd.Series:
     """What the model says of every response, by response_id; kept as grades of the judge `llm.model` in the Run.
 
     A response that got no grade has in its place what happened instead ("refused", "malformed", "cut off", "filtered",
-    "failed", "not asked"): never count these, select `simpleqa.OUTCOMES`. Raises LLMError.
+    "failed", "not asked"), and one that was cut before it answered "truncated": never count these, select
+    `simpleqa.OUTCOMES`. Raises LLMError.
     """
     responses = run.responses
     asked = [request(*texts) for texts in responses[["question", "gold", "response"]].itertuples(index=False)]
     answers = llm.ask(asked, progress=progress)
     grades = [answer.value.grade.lower() if isinstance(answer.value, Verdict) else answer.outcome for answer in answers]
     given = dict(zip(responses["response_id"], grades, strict=True))
-    return run.grade(lambda row: given[row["response_id"]], judge=llm.model)
+    return run.grade(lambda row: _unless_truncated(row, given[row["response_id"]]), judge=llm.model)
 
 
 def grade_offline(run: Run) -> pd.Series:
-    """What the offline rules say of every response, by response_id; kept as grades of the judge OFFLINE in the Run."""
-    return run.grade(lambda row: judge_offline(row["question"], row["gold"], row["response"]), judge=OFFLINE)
+    """What the offline rules say of every response, by response_id; kept as grades of the judge OFFLINE in the Run.
+
+    A response that was cut before it answered has "truncated" in place of an outcome.
+    """
+
+    def graded(row: pd.Series) -> str:
+        return _unless_truncated(row, judge_offline(row["question"], row["gold"], row["response"]))
+
+    return run.grade(graded, judge=OFFLINE)
+
+
+def _unless_truncated(row: pd.Series, grade: str) -> str:
+    """The grade; "truncated" where the limit of tokens ended the first sentence and nothing right was said by then."""
+    unfinished = row["finish_reason"] == "length" and len(split_sentences(f"{row['response']} ...")) < 2
+    return "truncated" if unfinished and grade in ("incorrect", "not_attempted") else grade
