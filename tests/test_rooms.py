@@ -21,9 +21,8 @@ MAY_IMPORT = {  # room: the rooms it may import
     "show": {SPINE, "store", "analysis"},
     "study": {SPINE, "store", "llm", "tasks", "analysis", "show"},
 }
-MOST_LINES_OF_SHOW = 2_150  # figures, knobs and the Scrubber with its JavaScript and stylesheet
 MOST_LINES_OF_MODEL_AND_SPINE = 2_150  # models come from GGUF files too
-MOST_LINES_OF_A_ROOM, MOST_LINES_OF_A_FILE, MOST_LINES = 2_000, 500, 11_100
+MOST_LINES_OF_A_ROOM, MOST_LINES_OF_A_FILE, MOST_LINES = 2_250, 500, 13_000
 
 
 def modules() -> dict[str, Path]:
@@ -99,9 +98,7 @@ def lines_by_room() -> dict[str, int]:
 
 
 def test_no_room_outgrows_what_a_reader_can_hold():
-    lines = lines_by_room()
-    assert lines.pop("show") <= MOST_LINES_OF_SHOW
-    assert {room: n for room, n in lines.items() if n > MOST_LINES_OF_A_ROOM} == {}
+    assert {room: n for room, n in lines_by_room().items() if n > MOST_LINES_OF_A_ROOM} == {}
     assert lines_by_room()["model"] + lines_by_room()[SPINE] <= MOST_LINES_OF_MODEL_AND_SPINE
     assert sum(lines_by_room().values()) <= MOST_LINES
 

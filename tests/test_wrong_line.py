@@ -1,211 +1,265 @@
-"""The wrong moment against ordinary tokens: what place, class and response make cancels, what it makes stays."""
+"""Wrong spans against their like in right solutions: what place and form make is held, what the error makes stays."""
 
 import numpy as np
 import pandas as pd
+import pytest
+import statsmodels.api as sm
 import xarray as xr
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from solutions import right_and_wrong, run_of
+from scipy.stats import norm
+from solutions import solved
 
-from attnent.analysis import Comparison
-from attnent.analysis import wrong_line as moment
+from attnent.analysis import Comparison, curve, places, pseudo_errors, stands_out, wrong_line
+from attnent.analysis.places import RIGHT, WRONG
 from attnent.show import words
 
-
-def test_every_token_knows_its_line_and_its_class():
-    tokens, _ = run_of({"one": 3})
-    assert tokens["line"].tolist() == [*[0] * 9, -1, *[1] * 9, -1, *[2] * 9, -1, -1]
-    assert set(tokens["n_lines"]) == {3}
-    classes = tokens["cell"].str.split().str[0].tolist()
-    assert classes[:10] == ["word", "word", "space", *["number", "operator"] * 2, "number", "mark", "space"]
-    assert classes[-1] == "end"
+BASELINES = ["token_entropy", "logprob"]
 
 
-def test_the_tenths_of_a_response_run_from_nought_to_nine():
-    tokens, _ = run_of({"one": 3})
-    tenths = tokens["cell"].str.split().str[1].astype(int)
-    assert tenths.is_monotonic_increasing
-    assert set(tenths) == set(range(10))
-
-
-@settings(max_examples=25)
-@given(st.integers(0, 2**32 - 1))
-def test_adjusted_values_of_right_tokens_have_mean_nought_in_every_cell(seed):
-    tokens, _, right = right_and_wrong(12)
-    values = pd.DataFrame({"x": np.random.default_rng(seed).normal(size=len(tokens))}, index=tokens.index)
-    usual = tokens["response_id"].isin(right)
-    means = moment.adjusted(tokens, values, right)[usual].groupby(tokens.loc[usual, "cell"]).mean()["x"]
-    np.testing.assert_allclose(means.dropna(), 0.0, atol=1e-12)
-    assert means.notna().any()
-
-
-def test_a_cell_with_few_right_tokens_says_nothing():
-    tokens, _, right = right_and_wrong(12)
-    values = pd.DataFrame({"x": 1.0}, index=tokens.index)
-    adjusted = moment.adjusted(tokens, values, right[:1])
-    assert adjusted["x"].isna().all()
-
-
-@settings(max_examples=25)
-@given(st.integers(0, 2**32 - 1))
-def test_what_sets_whole_responses_apart_cancels(seed):
-    tokens, spans, _ = right_and_wrong(12)
+def marked(n: int = 60, *, shift: float = 0.0, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tokens of n wrong and n right solutions and their comparable lines; x is noise and place, and `shift` is where
+    it is wrong."""
+    tokens, responses, spans, right = solved(n)
     rng = np.random.default_rng(seed)
-    values = pd.DataFrame({"x": rng.normal(size=len(tokens))}, index=tokens.index)
-    level = pd.Series(rng.normal(size=24), index=tokens["response_id"].unique())
-    shifted = values.add(tokens["response_id"].map(level), axis=0)
-    for ordinary in ("rest", "before"):
-        pd.testing.assert_frame_equal(
-            moment.differences(tokens, values, spans, ordinary=ordinary),
-            moment.differences(tokens, shifted, spans, ordinary=ordinary),
-        )
+    rows = places.comparable(tokens, responses, spans, right)
+    line = tokens["response_id"].map(spans["line"])
+    for name in ("x", *BASELINES):
+        tokens[name] = rng.normal(size=len(tokens)) + tokens["line"]
+    tokens["x"] += shift * (tokens["line"] == line)
+    return tokens, rows
 
 
-def test_what_place_and_class_make_is_taken_away():
-    tokens, spans, right = right_and_wrong()
-    by_cell = {cell: float(number) for number, cell in enumerate(sorted(set(tokens["cell"])))}
-    values = pd.DataFrame({"x": tokens["cell"].map(by_cell)})
-    assert (moment.differences(tokens, values, spans)["x"].abs() > 0.1).any()
-    left = moment.differences(tokens, moment.adjusted(tokens, values, right), spans)["x"]
-    np.testing.assert_allclose(left, 0.0, atol=1e-9)
+def found_in(tokens: pd.DataFrame, rows: pd.DataFrame, **settings) -> Comparison:
+    return wrong_line.controlled(tokens, rows, measures=["x"], primary=["x"], **{"n_draws": 0} | settings)
 
 
-def test_what_the_moment_makes_stays():
-    tokens, spans, right = right_and_wrong()
-    values = pd.DataFrame({"x": moment.inside(tokens, spans).astype(float)})
-    left = moment.differences(tokens, moment.adjusted(tokens, values, right), spans)["x"]
-    np.testing.assert_allclose(left, 1.0)
-    assert len(left) == len(spans)
-
-
-def test_what_comes_after_the_moment_does_not_count_as_before():
-    tokens, spans, _ = right_and_wrong()
-    after = tokens["step"] >= tokens["response_id"].map(spans["stop"])
-    values = pd.DataFrame({"x": after.astype(float)})
-    assert (moment.differences(tokens, values, spans)["x"] < 0).all()
-    assert (moment.differences(tokens, values, spans, ordinary="before")["x"] == 0).all()
-
-
-def test_a_moment_at_the_very_beginning_has_nothing_before_it():
-    tokens, spans, _ = right_and_wrong()
-    at_start = spans.assign(start=0, stop=9)
-    assert moment.differences(tokens, pd.DataFrame({"x": tokens["step"]}), at_start, ordinary="before").empty
-
-
-def test_a_partner_is_a_right_response_with_as_many_lines_and_serves_once():
-    tokens, spans, right = right_and_wrong()
-    pairs = moment.partners(tokens, spans, right)
-    n_lines = tokens.groupby("response_id")["n_lines"].first()
-    assert len(pairs) == len(spans)
-    assert set(pairs.index) <= set(right)
-    assert pairs.index.is_unique
-    assert pairs["wrong"].is_unique
-    assert (n_lines.loc[pairs.index].to_numpy() == n_lines.loc[pairs["wrong"]].to_numpy()).all()
-    of_line = tokens[moment.inside(tokens, pairs)].groupby("response_id")["line"].agg(["min", "max"])
-    assert (of_line["min"] == pairs["line"].loc[of_line.index]).all()
-    assert (of_line["max"] == pairs["line"].loc[of_line.index]).all()
-
-
-def test_a_part_of_a_line_is_compared_with_what_stands_as_far_from_the_start_of_the_line():
-    tokens, spans, right = right_and_wrong()
-    later = tokens["response_id"].isin(right)  # right responses have a blank line before everything
-    tokens.loc[later, "step"] += 1
-    quotes = spans.assign(start=spans["start"] + 3, stop=spans["start"] + 8)
-    pairs = moment.partners(tokens, quotes, right)
-    np.testing.assert_array_equal(pairs["start"], quotes.loc[pairs["wrong"], "start"] + 1)
-    np.testing.assert_array_equal(pairs["stop"], quotes.loc[pairs["wrong"], "stop"] + 1)
-
-
-def test_a_wrong_response_without_a_partner_is_left_out():
-    tokens, spans, right = right_and_wrong()
-    assert len(moment.partners(tokens, spans, right[:4])) == 4
-    both = moment.in_pairs(tokens, spans, right[:4])
-    assert both["group"].value_counts().to_dict() == {moment.WRONG: 4, moment.RIGHT: 4}
-    of_wrong = both[both["group"] == moment.WRONG]
-    pd.testing.assert_frame_equal(of_wrong[["start", "stop"]], spans.loc[of_wrong.index, ["start", "stop"]])
-
-
-def test_each_head_gives_what_its_own_table_would_give():
-    tokens, spans, right = right_and_wrong()
-    ids = list(tokens["response_id"].unique())
-    rng = np.random.default_rng(0)
-    stack = xr.DataArray(
-        rng.normal(size=(len(ids), 2, 3, 51)),
-        dims=("response", "layer", "head", "step"),
-        coords={"response": ids, "layer": [0, 5], "head": range(3)},
-    )
-    got = moment.head_differences(tokens, stack, spans, right)
-    one = stack.sel(layer=5, head=2)
-    values = [float(one.sel(response=row.response_id, step=row.step)) for row in tokens.itertuples()]
-    table = pd.DataFrame({"x": values}, index=tokens.index)
-    want = moment.differences(tokens, moment.adjusted(tokens, table, right), spans)["x"]
-    np.testing.assert_allclose(got.sel(layer=5, head=2).to_series().loc[want.index], want)
-
-
-def findings(shift: float, seed: int = 0) -> Comparison:
-    """What `controlled` finds in noise to which the moment adds `shift`."""
-    tokens, spans, right = right_and_wrong(60)
-    rng = np.random.default_rng(seed)
-    wrong = moment.inside(tokens, spans)
-    for name in ("x", "token_entropy", "logprob"):
-        tokens[name] = rng.normal(size=len(tokens)) + tokens["line"] + (shift * wrong if name == "x" else 0.0)
-    return moment.controlled(tokens, spans, right, measures=["x"], primary=["x"])
-
-
-def test_an_effect_of_the_moment_is_found_under_all_controls():
-    found = findings(shift=1.0)
-    for stage in ("place and class", "against right", "baselines fixed"):
+def test_an_effect_of_the_error_is_found_under_all_controls():
+    found = found_in(*marked(shift=1.0))
+    for stage in ("place and class", "expression fixed", "baselines fixed"):
         assert found.interval(stage, "x").low > 0.6
     assert found.verdict["x"].outcome == "present"
 
 
 def test_a_null_is_not_called_an_effect():
-    verdict = findings(shift=0.0).verdict["x"]
-    assert (verdict.outcome, verdict.side) == ("undecided", "")
+    verdict = found_in(*marked()).verdict["x"]
+    assert verdict.outcome != "present"
+    assert verdict.side == ""
     assert verdict.tested.low < 0.5 < verdict.tested.high
 
 
-def test_too_few_moments_are_not_compared():
-    tokens, spans, right = right_and_wrong(6)
-    tokens[["x", "token_entropy", "logprob"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
-    found = moment.controlled(tokens, spans, right, measures=["x"], primary=["x"])
-    assert "cannot be compared (n = 0 wrong, 0 right; at least 10 lines" in words.sentences(found)  # no cell is known
+def test_what_the_operator_makes_is_held_fixed():
+    tokens, rows = marked()
+    is_wrong = tokens["response_id"].isin(rows.loc[rows["group"] == WRONG, "response_id"])
+    marked_line = tokens["response_id"].map(rows[rows["group"] == WRONG].set_index("response_id")["line"])
+    chance = np.where(is_wrong & (tokens["line"] == marked_line), 0.8, 0.2)
+    minus = np.random.default_rng(1).random(len(tokens)) < chance
+    by_line = pd.Series(minus).groupby([tokens["response_id"], tokens["line"]]).transform("first")
+    tokens["x"] += 2.0 * by_line
+    of_row = by_line.set_axis(pd.MultiIndex.from_frame(tokens[["response_id", "step"]]))
+    signs = of_row.loc[pd.MultiIndex.from_frame(rows[["response_id", "start"]])].to_numpy()
+    found = found_in(tokens, rows.assign(operator=np.where(signs, "-", "+")))
+    assert found.interval("place and class", "x").low > 0.6
+    assert found.interval("expression fixed", "x").low < 0.5 < found.interval("expression fixed", "x").high
 
 
-def test_steps_around_the_moment_count_from_its_start_in_wrong_and_right():
-    tokens, spans, right = right_and_wrong(6)
-    table, groups = moment.around(tokens, spans, right, reach=7)
-    assert groups.value_counts().to_dict() == {moment.WRONG: 6, moment.RIGHT: 6}
-    assert set(table["response_id"]) == set(groups.index)
-    assert (table["step"].min(), table["step"].max()) == (-7, 7)
-    assert (table.loc[table["step"] == 0, "token"] == "Tom").all()
-    assert (table.loc[table["step"] == -1, "token"] == "\n").all()
+def test_the_tested_stage_is_least_squares_on_group_place_and_form():
+    tokens, rows = marked(shift=0.3)
+    rows = rows.assign(operator=np.random.default_rng(2).choice([*"+-*"], len(rows)))
+    got = found_in(tokens, rows).stages["expression fixed"].loc["x"]
+    right = rows.loc[rows["group"] == RIGHT, "response_id"].unique()
+    means = tokens[tokens["response_id"].isin(right)].groupby("cell")["x"].agg(["mean", "size"])
+    left = tokens["x"] - tokens["cell"].map(means["mean"].where(means["size"] >= 20))
+    y = []
+    for row in rows.itertuples():
+        own = tokens["response_id"] == row.response_id
+        inside = own & tokens["step"].between(row.start, row.stop - 1)
+        y.append(left[inside].mean() - left[own & ~inside].mean())
+    line, n = rows["line"].to_numpy(float), rows["n_lines"].to_numpy(float)
+    columns = [
+        rows["group"] == WRONG,
+        np.ones(len(rows)),
+        line,
+        line**2,
+        n,
+        n**2,
+        line / (n - 1),
+        (line / (n - 1)) ** 2,
+    ]
+    columns += [line == 0, line == n - 1, *(rows["operator"] == sign for sign in "+-")]
+    fit = sm.OLS(np.array(y), np.column_stack([np.asarray(column, float) for column in columns])).fit()
+    effect = fit.params[0] / np.sqrt(fit.scale)
+    np.testing.assert_allclose(got["auroc"], norm.cdf(effect / np.sqrt(2)), rtol=1e-9)
 
 
-def test_spans_are_read_from_what_a_critic_found():
-    errors = pd.DataFrame(
-        {
-            "response_id": ["a", "b"],
-            "outcome": ["found", "none found"],
-            "kind": ["slip", None],
-            "line": [2, np.nan],
-            "line_start": [20, np.nan],
-            "line_stop": [30, np.nan],
-            "token_start": [23, np.nan],
-            "token_stop": [28, np.nan],
-        }
+def test_sets_of_problems_are_pooled_and_agree():
+    found = found_in(*marked(96, shift=1.0), n_sets=4, n_draws=20)
+    assert list(found.sets) == ["set 1", "set 2", "set 3", "set 4"]
+    assert found.verdict["x"].n_sets == 4
+    assert found.verdict["x"].n_a == 96
+    assert sum(one.stages["raw"].loc["x", "n_a"] for one in found.sets.values()) == 96
+    assert found.stages["raw"]["null_low"].notna().all()
+
+
+def test_each_kind_of_error_is_compared_with_the_same_right_lines():
+    tokens, rows = marked()
+    slips = tokens["response_id"].isin(rows.loc[rows["error"] == "slip", "response_id"])
+    line = tokens["response_id"].map(rows[rows["group"] == WRONG].set_index("response_id")["line"])
+    tokens["x"] += np.where(slips, 1.0, -1.0) * (tokens["line"] == line)
+    found = found_in(tokens, rows, by_error=True)
+    n_right = int((rows["group"] == RIGHT).sum())
+    sizes = {kind: one.stages["raw"].loc["x", ["n_a", "n_b"]].tolist() for kind, one in found.subgroups.items()}
+    assert sizes == {"slip": [30, n_right], "copying": [30, n_right]}
+    assert found.interaction["x"] < 0.001
+    assert found.verdict["x"].outcome == "mixed"
+
+
+# ---- pseudo-errors
+
+
+def test_pseudo_errors_stand_where_wrong_lines_stand_in_right_solutions_alone():
+    _, rows = marked()
+    drawn = pseudo_errors.drawn(rows, seed=3)
+    right = rows[rows["group"] == RIGHT]
+    pseudo, others = (drawn[drawn["group"] == group] for group in (WRONG, RIGHT))
+    assert set(drawn.index) <= set(right.index)
+    assert len(pseudo) == 30  # half of the right solutions
+    assert pseudo["response_id"].is_unique
+    assert not set(pseudo["response_id"]) & set(others["response_id"])
+    assert set(pseudo["line"]) == {1, 2}
+    assert others.groupby("response_id").size().equals(others.groupby("response_id")["n_lines"].first())
+
+
+def test_the_fast_estimates_are_those_of_the_comparisons():
+    tokens, rows = marked(shift=0.5)
+    rows = rows.assign(operator=np.random.default_rng(2).choice([*"+-*"], len(rows)))
+    found = found_in(tokens, rows)
+    stages = wrong_line._stages(tokens, rows, ["x"], "rest")
+    for name, (table, measures, covariates) in stages.items():
+        design = pseudo_errors.bent(table[[*covariates]]) if covariates else None
+        got = pseudo_errors.estimates(table[[*measures]].to_numpy(), (rows["group"] == WRONG).to_numpy(), design)
+        np.testing.assert_allclose(got, found.stages[name]["auroc"], rtol=1e-9)
+
+
+def test_the_null_band_shows_what_place_makes_and_closes_in_on_no_difference_where_it_is_held():
+    tokens, rows = marked(120)
+    tokens["x"] += 5.0 * (tokens["line"] == 0)  # where no wrong line stands
+    found = found_in(tokens, rows, n_draws=100)
+    raw, held = (found.stages[stage].loc["x"] for stage in ("raw", "place and class"))
+    assert raw["null_low"] < raw["auroc"] < raw["null_high"] < 0.4
+    assert held["null_low"] < 0.5 < held["null_high"]
+
+
+@pytest.mark.slow
+def test_pseudo_errors_are_called_different_in_three_to_seven_of_a_hundred():
+    called = []
+    for seed in range(200):
+        tokens, rows = marked(40, seed=seed)
+        drawn = pseudo_errors.drawn(rows, seed=seed)
+        p = found_in(tokens[tokens["response_id"].isin(drawn["response_id"])], drawn).stages["expression fixed"]["p"]
+        called.append(p < 0.05)
+    assert 0.02 <= np.mean(called) <= 0.075
+
+
+# ---- around, and head by head
+
+
+def test_the_curve_around_the_error_weighs_right_ones_by_the_places_of_the_wrong_ones():
+    tokens, rows = marked(30)
+    tokens["x"] = tokens["line"].clip(lower=0) * 1.0
+    found = wrong_line.around(tokens, rows, ["x"], reach=4)["x"]
+    at_start = found[found["step"] == 0].set_index("group")
+    np.testing.assert_allclose(at_start["mean"], rows.loc[rows["group"] == WRONG, "line"].mean())
+    assert at_start["n"].to_dict() == {WRONG: 30, RIGHT: 30}
+    assert (found["step"].min(), found["step"].max()) == (-4, 4)
+
+
+def test_the_curve_around_the_error_has_the_interval_of_student_where_every_row_is_a_problem():
+    tokens, rows = marked(30)
+    got = wrong_line.around(tokens, rows, ["x"], reach=4)["x"]
+    start = rows[rows["group"] == WRONG].set_index("response_id")["start"]
+    own = tokens[tokens["response_id"].isin(start.index)]
+    own = own.assign(step=own["step"] - own["response_id"].map(start).astype(int))
+    want = curve(own[own["step"].abs() <= 4], "x", pd.Series(WRONG, index=start.index))
+    columns = ["step", "mean", "low", "high", "n"]
+    pd.testing.assert_frame_equal(
+        got.loc[got["group"] == WRONG, columns].reset_index(drop=True), want[columns], check_dtype=False
     )
-    assert moment.spans_of(errors).loc["a"].to_dict() == {
-        "line": 2, "start": 20, "stop": 30, "quote_start": 23, "quote_stop": 28, "kind": "slip"
-    }  # fmt: skip
-    assert list(moment.spans_of(errors).index) == ["a"]
 
 
-def test_where_nothing_is_wrong_nothing_is_compared():
-    tokens, spans, right = right_and_wrong(6)
-    tokens[["x", "token_entropy", "logprob"]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
-    found = moment.controlled(tokens, spans[:0], right, measures=["x"], primary=["x"])
-    assert "cannot be compared (n = 0 wrong, 0 right" in words.sentences(found)
-    around, groups = moment.around(tokens, spans[:0], right)
-    assert around.empty
-    assert groups.empty
+def stack_of(tokens: pd.DataFrame, *, shifted: pd.Series | None = None, seed: int = 0) -> xr.DataArray:
+    """Noise of every head, (response, layer, head, step), to which `shifted` tokens add one in the first head."""
+    ids = list(tokens["response_id"].unique())
+    values = np.random.default_rng(seed).normal(size=(len(ids), 2, 3, 51))
+    if shifted is not None:
+        where = tokens[shifted]
+        values[pd.Index(ids).get_indexer(where["response_id"]), 0, 0, where["step"]] += 1.0
+    coords = {"response": ids, "layer": [0, 5], "head": range(3)}
+    return xr.DataArray(values, coords, ("response", "layer", "head", "step"), name="entropy")
+
+
+def test_a_head_that_the_error_moves_stands_out_alone():
+    tokens, rows = marked()
+    line = tokens["response_id"].map(rows[rows["group"] == WRONG].set_index("response_id")["line"])
+    maps = wrong_line.head_maps(tokens, stack_of(tokens, shifted=tokens["line"] == line), rows)
+    assert list(maps) == ["raw", "all controls"]
+    for found in maps.values():
+        assert stands_out(found).to_numpy().tolist() == [[True, False, False], [False, False, False]]
+        assert found.auroc[0, 0] > 0.7
+
+
+def test_each_head_has_what_its_own_table_would_have():
+    tokens, rows = marked()
+    stack = stack_of(tokens)
+    one = stack.sel(layer=5, head=2)
+    tokens["x"] = [float(one.sel(response=row.response_id, step=row.step)) for row in tokens.itertuples()]
+    maps, found = wrong_line.head_maps(tokens, stack, rows), found_in(tokens, rows)
+    for of_map, stage in (("raw", "raw"), ("all controls", "baselines fixed")):
+        want = found.stages[stage].loc["x", "auroc"]
+        np.testing.assert_allclose(maps[of_map].auroc.sel(layer=5, head=2), want)
+
+
+def test_heads_of_pseudo_errors_stand_out_no_more_often_than_they_may():
+    flagged = []
+    for seed in range(10):
+        tokens, rows = marked(40, seed=seed)
+        maps = wrong_line.head_maps(tokens, stack_of(tokens, seed=seed), pseudo_errors.drawn(rows, seed=seed))
+        flagged.append([bool(stands_out(found).any()) for found in maps.values()])
+    assert (np.mean(flagged, axis=0) <= 0.3).all()
+
+
+# ---- what cannot be compared
+
+
+def test_too_few_wrong_spans_are_not_compared():
+    found = found_in(*marked(6), n_draws=3)
+    assert "cannot be compared" in words.sentences(found)
+    assert found.stages["raw"][["auroc", "null_low"]].isna().all(axis=None)
+
+
+def test_where_nothing_is_wrong_or_nothing_right_nothing_is_compared():
+    tokens, responses, spans, right = solved(12)
+    tokens[["x", *BASELINES]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
+    for of_wrong, of_right in ((spans[:0], right), (spans, []), (spans[:0], [])):
+        rows = places.comparable(tokens, responses, of_wrong, of_right)
+        found = found_in(tokens, rows, n_sets=4, by_error=True, n_draws=3)
+        assert "cannot be compared" in words.sentences(found)
+        assert wrong_line.around(tokens, rows, ["x"])["x"].empty
+        maps = wrong_line.head_maps(tokens, stack_of(tokens), rows)
+        assert all(one.auroc.isnull().all() for one in maps.values())
+
+
+def test_a_measure_that_is_missing_is_undetermined_and_leaves_the_others_alone():
+    tokens, rows = marked()
+    with_missing = tokens.assign(y=np.nan)
+    found = wrong_line.controlled(with_missing, rows, measures=["x", "y"], primary=["x", "y"], n_draws=5)
+    alone = found_in(tokens, rows, n_draws=5)
+    for stage, table in found.stages.items():
+        assert np.isnan(table.loc["y", "auroc"])
+        pd.testing.assert_series_equal(
+            table.loc["x", ["auroc", "low", "high"]], alone.stages[stage].loc["x", ["auroc", "low", "high"]]
+        )
+
+
+def test_a_constant_measure_is_no_difference():
+    tokens, rows = marked()
+    found = found_in(tokens.assign(x=1.0), rows, n_draws=5)
+    assert (found.stages["raw"].loc["x", ["auroc", "low", "high"]] == 0.5).all()

@@ -1,7 +1,7 @@
 """Head by head: one number a response and head, compared over all heads at once. Maps explore; they decide nothing.
 
 p is adjusted over all heads of a map by max-T permutation (Westfall & Young 1993). What is permuted are whole clusters,
-among those of like size.
+among those of like size; where the groups have few such, the scores of whole clusters change sign instead.
 """
 
 import functools
@@ -37,9 +37,10 @@ def head_map(
     `values` is (response, layer, head), one number a response and head; `clusters` says which responses are not
     independent. With `covariates`, by response, what they explain is taken away, linear and squared, and the residuals
     are permuted (Freedman & Lane 1983); auroc is then Phi(d / sqrt 2) of the group coefficient d in residual standard
-    deviations, as in `compare_adjusted`, and a response that lacks a covariate is left out. A head with a missing
-    number is NaN, and so are all where a group has fewer than FEWEST clusters or the covariates explain it
-    (MOST_EXPLAINED). Returns auroc and p_max_t, both (layer, head).
+    deviations, as in `compare_adjusted`, and a response that lacks a covariate is left out. Where few clusters have
+    one of like size in the other group, p is by `_sign_flips`. A head with a missing number is NaN, and so are all
+    where a group has fewer than FEWEST clusters or the covariates explain it (MOST_EXPLAINED). Returns auroc and
+    p_max_t, both (layer, head).
     """
     names = pd.Index(values["response"].to_numpy())
     table = pd.DataFrame(index=names) if covariates is None else covariates.reindex(names).dropna()
@@ -51,9 +52,12 @@ def head_map(
     design = bent(two)
     if not enough or not usable.any() or explained(is_a.astype(float), design) > MOST_EXPLAINED:
         return _map(values, np.zeros_like(usable), np.empty(0), np.empty(0), counts)
-    orders = _exchanges(codes, np.random.default_rng(seed))
-    test = _by_ranks if covariates is None else _by_residuals
-    auroc, statistic, null = test(flat[:, usable], is_a, design, orders)
+    rng = np.random.default_rng(seed)
+    alike = _alike(codes, is_a)
+    test, tested = (_by_ranks, sps.rankdata(flat, axis=0)) if covariates is None else (_by_residuals, flat)
+    auroc, statistic, null = test(flat[:, usable], is_a, design, _exchanges(codes, rng) if alike else iter(()))
+    if not alike:
+        statistic, null = _sign_flips(tested[:, usable], is_a, design, codes, rng)
     exceed = null[:, None] >= statistic - 1e-12
     p = (exceed.sum(axis=0) + 1) / (len(null) + 1)
     return _map(values, usable, auroc, p, counts)
@@ -80,6 +84,34 @@ def _exchanges(clusters: Int[np.ndarray, " response"], rng: np.random.Generator)
         for block in blocks:
             order[block] = block[rng.permutation(len(block))]
         yield order
+
+
+def _alike(clusters: Int[np.ndarray, " response"], is_a: Bool[np.ndarray, " response"]) -> bool:
+    """Whether half of the clusters, or more, have one of like size in the other group to change places with."""
+    blocks = blocks_of_like_size(clusters)
+    mixed = [block for block in blocks if 0 < is_a[block].sum() < block.size]
+    return 2 * sum(map(len, mixed)) >= sum(map(len, blocks))
+
+
+def _sign_flips(
+    values: Float[np.ndarray, "response cell"],
+    is_a: Bool[np.ndarray, " response"],
+    design: Float[np.ndarray, "response column"],
+    clusters: Int[np.ndarray, " response"],
+    rng: np.random.Generator,
+) -> tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " resample"]]:
+    """The score of every cell, and the largest on the map when those of whole clusters change sign at random.
+
+    A score is group times values, both less what the design explains, summed within clusters and over them, in
+    clustered standard errors (Hemerik, Goeman & Finos 2020, JRSS B 82): sizes and spreads need not be alike.
+    """
+    both = np.column_stack([is_a, values])
+    left = both - design @ np.linalg.lstsq(design, both, rcond=None)[0]
+    scores = pd.DataFrame(left[:, :1] * left[:, 1:]).groupby(clusters).sum().to_numpy()
+    size = np.sqrt((scores**2).sum(axis=0))
+    scores = np.divide(scores, size, out=np.zeros_like(scores), where=size > 0)
+    signs = rng.choice([-1.0, 1.0], (N_RESAMPLES, len(scores)))
+    return np.abs(scores.sum(axis=0)), np.abs(signs @ scores).max(axis=1)
 
 
 _Tested = tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " cell"], Float[np.ndarray, " resample"]]

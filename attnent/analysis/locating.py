@@ -16,10 +16,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from attnent.analysis.intervals import FEWEST, N_RESAMPLES, NO_INTERVAL, Interval, wilson
+from attnent.analysis.places import adjusted, heads_by_token
 from attnent.analysis.verdicts import BASELINES, COMPARED
-from attnent.analysis.wrong_line import adjusted, heads_by_token
 
 N_FOLDS = 5
+OF_LOGITS = ("highest mean token entropy", "highest single token entropy", "lowest summed log-probability")
 
 
 def line_scores(
@@ -29,51 +30,60 @@ def line_scores(
     stacks: Sequence[xr.DataArray] = (),
     *,
     measures: Sequence[str] = COMPARED,
+    clusters: pd.Series | None = None,
 ) -> pd.DataFrame:
     """How much each line of the wrong responses looks like the moment, in a column for each way of looking.
 
-    Rows are lines, indexed by response_id and line. Ways: its place; its mean of one measure, place and class taken
-    away (`adjusted`); and probes, which learn from the other responses: place alone, with token entropy and
-    log-probability, with all `measures`, with every head of `stacks`, (response, layer, head, step), and with all.
+    Rows are lines, indexed by response_id and line. Ways: its place; OF_LOGITS, the mean and the largest token entropy
+    and the summed log-probability as they are; its mean of one measure, place and class taken away (`adjusted`); and
+    probes, which learn from other problems (`clusters`, by response_id): of place, of all that the logits tell, of
+    attention (all `measures`; every head of `stacks`, (response, layer, head, step)), and of these together.
     """
-    wrong = tokens["response_id"].isin(spans.index)
+    written = tokens["response_id"].isin(spans.index) & (tokens["line"] >= 0)
+    keys = [tokens.loc[written, name] for name in ("response_id", "line")]
 
     def line_means(values: pd.DataFrame) -> pd.DataFrame:
-        written = wrong & (tokens["line"] >= 0)
-        keys = [tokens.loc[written, name] for name in ("response_id", "line")]
         return adjusted(tokens, values, right)[written].groupby(keys, sort=False).mean()
 
+    of_line = tokens[written].groupby(["response_id", "line"], sort=False)
+    entropy, logprob = of_line["token_entropy"], of_line["logprob"].sum(min_count=1)
+    of_logits = pd.concat([entropy.mean(), entropy.max(), -logprob], axis=1, keys=OF_LOGITS)
     logits, attention = line_means(tokens[[*BASELINES]]), line_means(tokens[[*measures]])
     heads = [line_means(heads_by_token(tokens, values)).add_prefix(f"{values.name} ") for values in stacks]
     response, line = (pd.Series(logits.index.get_level_values(level), logits.index) for level in (0, 1))
     from_end = response.groupby(level=0).transform("size") - 1 - line
     place = pd.DataFrame({"line": line, "line squared": line**2, "from end": from_end, "from end squared": from_end**2})
-    is_moment = line == response.map(spans["line"])
     features = {
         "place": [place],
-        "place and logits": [place, logits],
+        "logits": [of_logits, logits],
+        "place and logits": [place, of_logits, logits],
         "place and attention": [place, attention],
         **({"place and attention, head by head": [place, *heads]} if heads else {}),
-        "place, logits and attention": [place, logits, attention, *heads],
+        "logits and attention": [of_logits, logits, attention, *heads],
+        "place, logits and attention": [place, of_logits, logits, attention, *heads],
     }
-    alone = {"first line": -line, "last line": line, "highest token entropy": logits["token_entropy"]}
+    is_moment = line == response.map(spans["line"])
+    problem = response if clusters is None else response.map(clusters)
+    probes = {
+        f"probe: {name}": _probe(pd.concat(those, axis=1), is_moment, problem) for name, those in features.items()
+    }
+    alone = {"first line": -line, "last line": line, **of_logits}
     alone |= {f"highest {name.replace('_', ' ')}": attention[name] for name in measures}
-    probes = {f"probe: {name}": _probe(pd.concat(those, axis=1), is_moment) for name, those in features.items()}
     return pd.DataFrame(alone | probes)
 
 
-def _probe(features: pd.DataFrame, is_moment: pd.Series) -> pd.Series:
-    """Log-odds of a logistic regression for lines of responses that it never saw; what a line lacks counts as usual.
+def _probe(features: pd.DataFrame, is_moment: pd.Series, clusters: pd.Series) -> pd.Series:
+    """Log-odds of a logistic regression for lines of problems that it never saw.
 
-    NaN below FEWEST responses, and where a feature is missing everywhere.
+    Features are less their mean over the response, since lines of one response compete; what a line lacks counts as
+    usual. NaN below FEWEST problems, and where a feature is missing everywhere.
     """
-    response = features.index.get_level_values(0)
-    if response.nunique() < FEWEST or is_moment.nunique() < 2 or features.isna().all().any():
+    if clusters.nunique() < FEWEST or is_moment.nunique() < 2 or features.isna().all().any():
         return pd.Series(np.nan, index=features.index)
+    within = (features - features.groupby(level=0, sort=False).transform("mean")).fillna(0.0)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1_000))
-    folds = GroupKFold(N_FOLDS)
     log_odds = cross_val_predict(
-        model, features.fillna(0.0).to_numpy(), is_moment, groups=response, cv=folds, method="decision_function"
+        model, within.to_numpy(), is_moment, groups=clusters, cv=GroupKFold(N_FOLDS), method="decision_function"
     )
     return pd.Series(log_odds, index=features.index)
 
@@ -102,12 +112,35 @@ def shares_found(hits: pd.DataFrame, n_lines: pd.Series) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high", "n"])
 
 
-def gain(hits: pd.DataFrame, way: str, over: str, *, seed: int = 0) -> Interval:
-    """How much more often `way` finds the moment than `over` on the same responses (percentile bootstrap)."""
-    difference = (hits[way] - hits[over]).dropna().to_numpy()
-    if len(difference) < FEWEST:
+def strongest(hits: pd.DataFrame) -> str:
+    """The way without attention that finds the moment most often: of place, OF_LOGITS and their probes."""
+    ways = [
+        "first line",
+        "last line",
+        *OF_LOGITS,
+        *(f"probe: {name}" for name in ("place", "logits", "place and logits")),
+    ]
+    return str(hits[ways].mean().fillna(0.0).idxmax())
+
+
+def gain(hits: pd.DataFrame, way: str, over: str, *, clusters: pd.Series | None = None, seed: int = 0) -> Interval:
+    """How much more often `way` finds the moment than `over` on the same responses.
+
+    The interval is a percentile bootstrap of whole `clusters` (problems, by response_id; None: each its own). NaN below
+    FEWEST of them.
+    """
+    difference = (hits[way] - hits[over]).dropna()
+    problem = difference.index if clusters is None else clusters.reindex(difference.index)
+    sums = difference.groupby(np.asarray(problem)).agg(["sum", "size"]).to_numpy(float).T
+    if sums.shape[1] < FEWEST:
         return NO_INTERVAL
     result = sps.bootstrap(
-        (difference,), np.mean, n_resamples=N_RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
+        tuple(sums),
+        lambda total, n, axis=-1: total.sum(axis) / n.sum(axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=N_RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(seed),
     )
     return Interval(float(difference.mean()), *map(float, result.confidence_interval))

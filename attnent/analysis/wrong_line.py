@@ -1,224 +1,198 @@
-"""The moment a response went wrong, against the other tokens of the same response.
+"""What attention does where a solution went wrong, against the like of it in right solutions.
 
-A moment is a span of steps that a critic marked. The unit is the response: every comparison is one difference a
-response, moment less ordinary tokens, so what sets whole responses apart (length, difficulty) cancels. What the place
-in the response and the class of the token explain is taken away first, by what tokens of that place and class are in
-right responses. Tables in, tables out; nothing here knows how a moment was found.
+A row is a span of one response (`places.comparable`), and its value the mean over the span less that over ordinary
+tokens of the same response, so that what sets whole responses apart (length, difficulty) cancels. A wrong solution
+gives one row, a right one all of its like; the unit is the problem. Beside every estimate stands what pseudo-errors in
+right solutions give. Tables in, tables out; nothing here knows how a wrong line was found.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Int
+from jaxtyping import Float, Int
+from scipy import stats as sps
 
-from attnent.analysis.comparison import compare, compare_adjusted, compare_paired
-from attnent.analysis.verdicts import BASELINES, COMPARED, PRIMARY, Comparison, Stage
-from attnent.trace import split_lines
+from attnent.analysis.comparison import compare
+from attnent.analysis.heads import head_map
+from attnent.analysis.intervals import CONFIDENCE, FEWEST
+from attnent.analysis.places import (
+    PLACE,
+    RIGHT,
+    WRONG,
+    Ordinary,
+    adjusted,
+    contrasts,
+    firsts_and_sizes,
+    heads_by_token,
+    held,
+)
+from attnent.analysis.pooling import disjoint_sets
+from attnent.analysis.pseudo_errors import N_DRAWS, Held, null_bands
+from attnent.analysis.regression import compare_adjusted
+from attnent.analysis.verdicts import BASELINES, COMPARED, PRIMARY, Comparison, Stage, pooled
+from attnent.analysis.windows import FEWEST_AT_STEP
 
-TENTHS = 10
-FEWEST_IN_CELL = 20  # reference tokens a cell must have to say what is usual there
-WRONG, RIGHT = "wrong", "right"
-
-Ordinary = Literal["rest", "before"]  # the rest of the response, or only what stands before the span
-
-
-# ---- tokens, their places, and the tokens of a moment
-
-
-def placed(tokens: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
-    """The token table of a Run with the place of every token: `line`, `n_lines` and `cell`.
-
-    A line is one of `split_lines`, counted from 0; -1 is what stands between lines. A cell is a class of tokens
-    (number, operator, word, mark, space, end) in one tenth of the response.
-    """
-    spans = responses.set_index("response_id")["response"].map(split_lines)
-    by_response = tokens.groupby("response_id", sort=False)
-    lines = [_lines(rows, spans[name]) for name, rows in by_response]
-    tenth = tokens["step"] * TENTHS // (by_response["step"].transform("max") + 1)
-    return tokens.assign(
-        line=np.concatenate(lines),
-        n_lines=tokens["response_id"].map(spans.map(len)),
-        cell=_token_classes(tokens) + " " + tenth.astype(str),
-    )
+TESTED: Stage = "expression fixed"
 
 
-def _lines(tokens: pd.DataFrame, spans: Sequence[tuple[int, int]]) -> Int[np.ndarray, " step"]:
-    """The line that each token of one response writes, the first of two; -1 for what stands between lines."""
-    starts, stops = np.array([*spans, (np.inf, np.inf)]).T
-    line = np.searchsorted(stops, tokens["char_start"], side="right")
-    return np.where(tokens["char_end"] > starts[line], line, -1)
-
-
-def _token_classes(tokens: pd.DataFrame) -> pd.Series:
-    text = tokens["token"].str.strip()
-    kinds = {
-        "end": tokens["char_start"] == tokens["char_end"],
-        "space": text == "",
-        "number": text.str.contains(r"\d"),
-        "word": text.str.contains(r"[^\W_]"),
-        "operator": text.str.contains(r"[-+*/=×÷−<>^%]"),
-    }
-    return pd.Series(np.select(list(kinds.values()), list(kinds), default="mark"), index=tokens.index)
-
-
-def inside(tokens: pd.DataFrame, spans: pd.DataFrame) -> pd.Series:
-    """Which tokens lie in the span of their response; `spans` is indexed by response_id: start and stop (half open)."""
-    start, stop = (tokens["response_id"].map(spans[edge]) for edge in ("start", "stop"))
-    return (tokens["step"] >= start) & (tokens["step"] < stop)
-
-
-def spans_of(errors: pd.DataFrame) -> pd.DataFrame:
-    """The wrong lines that one critic found, indexed by response_id: line, start, stop, and the critic's kind.
-
-    `errors` are its labels (see `attnent.critic`). `quote_start` and `quote_stop` are the span of its quote.
-    """
-    found = errors[errors["outcome"] == "found"].set_index("response_id")
-    edges = {
-        "line_start": "start",
-        "line_stop": "stop",
-        "token_start": "quote_start",
-        "token_stop": "quote_stop",
-    }
-    return found.rename(columns=edges)[["line", *edges.values()]].astype(int).join(found["kind"])
-
-
-def partners(tokens: pd.DataFrame, spans: pd.DataFrame, right: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
-    """The same place in a right response with as many lines, for each wrong one: what place alone would make.
-
-    `spans` is indexed by the wrong response_id: line, start, stop. The partner of a whole line is the whole line; of
-    any other span, that which stands as far from the start of the line. A right response is used once at most; a wrong
-    one that finds none is left out. Indexed by the right response_id: line, start, stop, and wrong, its partner.
-    """
-    rng = np.random.default_rng(seed)
-    n_lines = tokens.groupby("response_id", sort=False)["n_lines"].first()
-    usable = n_lines[n_lines.index.isin(set(right))]
-    free = {n: list(rng.permutation(names)) for n, names in usable.groupby(usable).groups.items()}
-    found = [
-        {"response_id": str(free[n_lines[name]].pop()), "wrong": name, "line": line}
-        for name, line in spans["line"].items()
-        if free.get(n_lines[name])
-    ]
-    pairs = pd.DataFrame(found, columns=["response_id", "wrong", "line"])
-    steps = tokens.groupby(["response_id", "line"])["step"]
-    edges = pd.DataFrame({"start": steps.min(), "stop": steps.max() + 1})
-    line_of_wrong, line_of_right = (
-        edges.reindex(pd.MultiIndex.from_frame(pairs[[who, "line"]])) for who in ("wrong", "response_id")
-    )
-    span = spans.loc[pairs["wrong"], ["start", "stop"]].to_numpy()
-    whole = (span == line_of_wrong.to_numpy()).all(axis=1, keepdims=True)
-    shifted = span + (line_of_right["start"].to_numpy() - line_of_wrong["start"].to_numpy())[:, None]
-    pairs[["start", "stop"]] = np.where(whole, line_of_right.to_numpy(), shifted)
-    return pairs.set_index("response_id")
-
-
-def in_pairs(tokens: pd.DataFrame, spans: pd.DataFrame, right: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
-    """The spans that have a partner, and their `partners`, indexed by response_id: start, stop, group.
-
-    The group is WRONG or RIGHT.
-    """
-    pairs = partners(tokens, spans, right, seed=seed)
-    both = pd.concat([spans.loc[pairs["wrong"]].assign(group=WRONG), pairs.assign(group=RIGHT)])
-    return both[["start", "stop", "group"]]
-
-
-def around(
-    tokens: pd.DataFrame, spans: pd.DataFrame, right: Sequence[str], *, reach: int = 20, seed: int = 0
-) -> tuple[pd.DataFrame, pd.Series]:
-    """The tokens up to `reach` steps from the start of each span, and of its partner's, with `step` counted from there.
-
-    Gives them with the group of each response: WRONG or RIGHT.
-    """
-    pairs = partners(tokens, spans, right, seed=seed)
-    start = pd.concat([spans["start"], pairs["start"]])
-    groups = pd.Series(np.where(start.index.isin(pairs.index), RIGHT, WRONG), index=start.index)
-    step = tokens["step"] - tokens["response_id"].map(start)
-    return tokens.assign(step=step)[step.abs() <= reach], groups
-
-
-# ---- one difference a response
-
-
-def adjusted(tokens: pd.DataFrame, values: pd.DataFrame, right: Sequence[str]) -> pd.DataFrame:
-    """`values` (a row a token of `tokens`) less their mean over the tokens of right responses in the same cell.
-
-    NaN where the right responses have fewer than FEWEST_IN_CELL tokens of that class in that tenth.
-    """
-    usual = tokens["response_id"].isin(right)
-    cells = tokens.loc[usual, "cell"]
-    common = cells.groupby(cells).size() >= FEWEST_IN_CELL
-    means = values[usual].groupby(cells).mean()[common]
-    return values - means.reindex(tokens["cell"]).set_axis(values.index)
-
-
-def differences(
-    tokens: pd.DataFrame, values: pd.DataFrame, spans: pd.DataFrame, *, ordinary: Ordinary = "rest"
-) -> pd.DataFrame:
-    """Mean of `values` over each span less that over the ordinary tokens, a row a response that has both.
-
-    `values` has a row a token of `tokens`. Ordinary are the rest of the response, or only what stands before the span.
-    """
-    moment = inside(tokens, spans)
-    start = tokens["response_id"].map(spans["start"])
-    others = start.notna() & ~moment if ordinary == "rest" else tokens["step"] < start
-    of_moment, of_others = (
-        values[chosen].groupby(tokens.loc[chosen, "response_id"], sort=False).mean() for chosen in (moment, others)
-    )
-    return (of_moment - of_others).dropna(how="all")
+# ---- measure by measure
 
 
 def controlled(
     tokens: pd.DataFrame,
-    spans: pd.DataFrame,
-    right: Sequence[str],
+    rows: pd.DataFrame,
     *,
     measures: Sequence[str] = COMPARED,
     primary: Sequence[str] = PRIMARY,
     ordinary: Ordinary = "rest",
+    n_sets: int = 1,
+    by_error: bool = False,
+    n_draws: int = N_DRAWS,
     seed: int = 0,
 ) -> Comparison:
-    """Moment less ordinary tokens under ever more control.
+    """Wrong spans over those of right solutions, each less its ordinary tokens, under ever more control.
 
-    Raw and with place and class taken away (`adjusted`), where auroc is the share of responses with a positive
-    difference; these differences against those at the same place of right responses (`partners`); and the last with
-    the differences of the token baselines held fixed too.
+    Raw; with place and class of the tokens taken away (`places.adjusted`) and the place of the line held fixed; with
+    the form of the span held fixed too (`places.held`), which is tested; and with the token baselines. Pooled over
+    `n_sets` disjoint sets of problems. `null_low` and `null_high` are the band of `n_draws` draws of pseudo-errors.
+    `by_error` adds a comparison for each kind of error that FEWEST spans have, all against the same
+    right ones.
     """
-    rows = [*measures, *BASELINES]
-    pairs = in_pairs(tokens, spans, right, seed=seed)
-    values = adjusted(tokens, tokens[rows], right)
-    both, groups = differences(tokens, values, pairs, ordinary=ordinary), pairs["group"]
-    stages: dict[Stage, pd.DataFrame] = {
-        "raw": compare_paired(differences(tokens, tokens[rows], spans, ordinary=ordinary), rows),
-        "place and class": compare_paired(differences(tokens, values, spans, ordinary=ordinary), rows),
-        "against right": compare(both, rows, groups, WRONG, RIGHT),
-        "baselines fixed": compare_adjusted(both, measures, groups, WRONG, RIGHT, BASELINES),
+    about = _Asked(tokens, tuple(measures), tuple(primary), ordinary, n_draws, seed)
+    n_sets = min(n_sets, rows["cluster"].nunique())
+    sets = disjoint_sets(rows["cluster"], n_sets) if n_sets > 1 else pd.Series("", rows.index)
+    by_set = {str(name): about.compared(of_set) for name, of_set in rows.groupby(sets)}
+    kinds = rows["error"].value_counts() if by_error else pd.Series(dtype=int)
+    return replace(
+        pooled(by_set) if len(by_set) > 1 else about.compared(rows),
+        subgroups={
+            str(kind): about.compared(rows[(rows["error"] == kind) | (rows["group"] == RIGHT)])
+            for kind, n in kinds.items()
+            if n >= FEWEST
+        },
+    )
+
+
+class _Asked(NamedTuple):
+    """What `controlled` compares, of any rows."""
+
+    tokens: pd.DataFrame
+    measures: tuple[str, ...]
+    primary: tuple[str, ...]
+    ordinary: Ordinary
+    n_draws: int
+    seed: int
+
+    def compared(self, rows: pd.DataFrame) -> Comparison:
+        groups, clusters = rows["group"], rows["cluster"]
+        stages = _stages(self.tokens, rows, self.measures, self.ordinary)
+        bands = null_bands(rows, stages, n_draws=self.n_draws, seed=self.seed)
+        tables = {
+            name: compare_adjusted(stage.table, stage.measures, groups, WRONG, RIGHT, stage.covariates, clusters)
+            if stage.covariates
+            else compare(stage.table, stage.measures, groups, WRONG, RIGHT, clusters)
+            for name, stage in stages.items()
+        }
+        shown = {name: table.join(bands[name]) for name, table in tables.items()}
+        return Comparison(WRONG, RIGHT, shown, TESTED, self.primary, unit="spans")
+
+
+def _stages(tokens: pd.DataFrame, rows: pd.DataFrame, measures: Sequence[str], ordinary: Ordinary) -> dict[Stage, Held]:
+    names = [*measures, *BASELINES]
+    form = held(rows)
+    raw = contrasts(tokens, tokens[names], rows, ordinary=ordinary)
+    left = contrasts(tokens, adjusted(tokens, tokens[names], _right(rows)), rows, ordinary=ordinary)
+    table = left.join(rows[[*PLACE]]).join(form)
+    return {
+        "raw": Held(raw, names, ()),
+        "place and class": Held(table, names, PLACE),
+        TESTED: Held(table, names, (*PLACE, *form)),
+        "baselines fixed": Held(table, measures, (*PLACE, *form, *BASELINES)),
     }
-    return Comparison(WRONG, RIGHT, stages, "against right", tuple(primary), unit="lines")
+
+
+def _right(rows: pd.DataFrame) -> list[str]:
+    return list(rows.loc[rows["group"] == RIGHT, "response_id"].unique())
+
+
+# ---- step by step around the beginning of a span
+
+
+def around(
+    tokens: pd.DataFrame, rows: pd.DataFrame, measures: Sequence[str], *, reach: int = 20
+) -> dict[str, pd.DataFrame]:
+    """Mean of each measure up to `reach` steps from the first token of wrong spans, and of all their like.
+
+    Those of right solutions count so much that each place (line of so many lines) and operator weighs what it weighs
+    among the wrong ones; wrong ones without a right one there are left out. Columns as `windows.curve`: the bands are
+    pointwise, of Student's t over problems, and n counts these.
+    """
+    cell = rows.groupby(["line", "n_lines", "operator"]).ngroup()
+    count = pd.crosstab(cell, rows["group"]).reindex(columns=[WRONG, RIGHT], fill_value=0)
+    kept = rows[cell.isin(count.index[(count > 0).all(axis=1)])]
+    per_right = (count[WRONG] / count[RIGHT]).reindex(cell[kept.index]).to_numpy(float)
+    weight = np.where(kept["group"] == WRONG, 1.0, per_right)
+    first, size = (of.to_numpy()[:, None] for of in firsts_and_sizes(tokens, kept))
+    offsets = np.arange(-reach, reach + 1)
+    step = kept["start"].to_numpy()[:, None] + offsets
+    there = (step >= 0) & (step < size)
+    place = np.where(there, first + step, 0)
+    curves = {}
+    for measure in measures:
+        values = np.where(there, tokens[measure].to_numpy(float)[place], np.nan) if len(kept) else np.empty(step.shape)
+        of_group = {
+            group: _weighted_curve(values[of], weight[of], kept.loc[of, "cluster"].to_numpy(), offsets)
+            for group in (WRONG, RIGHT)
+            for of in [(kept["group"] == group).to_numpy()]
+        }
+        curves[measure] = pd.concat(of_group, names=["group"]).reset_index("group")
+    return curves
+
+
+def _weighted_curve(
+    values: Float[np.ndarray, "row step"],
+    weight: Float[np.ndarray, " row"],
+    clusters: np.ndarray,
+    steps: Int[np.ndarray, " step"],
+) -> pd.DataFrame:
+    """Weighted mean at each step, its interval with errors summed within clusters, and how many of these have it."""
+    known = ~np.isnan(values)
+    weights = known * weight[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nansum(weights * values, axis=0) / weights.sum(axis=0)
+        scores = pd.DataFrame(weights * np.nan_to_num(values - mean)).groupby(clusters).sum()
+        n = pd.DataFrame(known).groupby(clusters).any().sum().to_numpy()
+        error = np.sqrt((scores**2).sum().to_numpy() * n / (n - 1)) / weights.sum(axis=0)
+        half = sps.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error
+    curve = pd.DataFrame({"step": steps, "mean": mean, "low": mean - half, "high": mean + half, "n": n})
+    return curve[n >= FEWEST_AT_STEP]
 
 
 # ---- head by head
 
 
-def head_differences(
-    tokens: pd.DataFrame, values: xr.DataArray, spans: pd.DataFrame, right: Sequence[str]
-) -> xr.DataArray:
-    """Span less rest in every head of a stacked measure, (response, layer, head, step): (response, layer, head).
+def head_maps(
+    tokens: pd.DataFrame, values: xr.DataArray, rows: pd.DataFrame, *, ordinary: Ordinary = "rest", seed: int = 0
+) -> dict[str, xr.Dataset]:
+    """The `head_map` of wrong spans over right ones, raw and with all that `controlled` holds fixed.
 
-    Place and class are taken away as in `adjusted`.
+    `values` is a stacked measure, (response, layer, head, step).
     """
     of_tokens = heads_by_token(tokens, values)
-    found = differences(tokens, adjusted(tokens, of_tokens, right), spans)
-    return xr.DataArray(
-        found.to_numpy().reshape(-1, values.sizes["layer"], values.sizes["head"]),
-        dims=("response", "layer", "head"),
-        coords={"response": found.index.to_numpy(), **{name: values[name] for name in ("layer", "head")}},
-    )
+    raw = contrasts(tokens, of_tokens, rows, ordinary=ordinary)
+    left = contrasts(tokens, adjusted(tokens, of_tokens, _right(rows)), rows, ordinary=ordinary)
+    table, _, covariates = _stages(tokens, rows, (), ordinary)["baselines fixed"]
 
+    def mapped(of_rows: pd.DataFrame, covariates: pd.DataFrame | None) -> xr.Dataset:
+        of_rows = of_rows.dropna(how="all")
+        by_head = of_rows.to_numpy().reshape(len(of_rows), values.sizes["layer"], values.sizes["head"])
+        coords = {"response": of_rows.index, **{name: values[name] for name in ("layer", "head")}}
+        array = xr.DataArray(by_head, coords, ("response", "layer", "head"))
+        told = {"clusters": rows["cluster"], "covariates": covariates, "seed": seed}
+        return head_map(array, rows["group"], WRONG, RIGHT, **told)
 
-def heads_by_token(tokens: pd.DataFrame, values: xr.DataArray) -> pd.DataFrame:
-    """A stacked measure, (response, layer, head, step), as a table: a row a token and a column a head."""
-    by_step = values.transpose("response", "step", "layer", "head").to_numpy()
-    row = pd.Index(values["response"].to_numpy()).get_indexer(tokens["response_id"])
-    return pd.DataFrame(by_step[row, tokens["step"].to_numpy()].reshape(len(tokens), -1), index=tokens.index)
+    return {"raw": mapped(raw, None), "all controls": mapped(left, table[[*covariates]])}
