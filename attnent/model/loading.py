@@ -20,8 +20,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from attnent.model.gguf import HUB_ID, GgufError, converted, smollm2
+from attnent.model.gguf import converted
 from attnent.progress import is_headless
+from attnent.store.weights import HUB_ID, GgufError, smollm2
 from attnent.tiny import MODEL_DIR, verify_checksums
 
 BUNDLED, SMOLLM2 = "tiny", "smollm2"
