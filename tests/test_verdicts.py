@@ -197,7 +197,8 @@ def test_without_a_column_of_clusters_every_response_is_its_own():
 
 def test_no_responses_at_all_are_undecided():
     tokens, responses, kind, _ = recorded()
-    found = analysis.controlled(tokens, responses, kind[:0], "creative", "factual", measures=["x"], primary=["x"])
+    told = {"measures": ["x"], "primary": ["x"], "n_sets": 4}
+    found = analysis.controlled(tokens, responses, kind[:0], "creative", "factual", **told)
     assert found.verdict["x"].outcome == "undecided"
 
 

@@ -238,6 +238,7 @@ def controlled(
     window = matched_window(own.groupby("response_id").size().reindex(groups.index, fill_value=0), groups)
     means = [response_means(own, first=first).join(about[[*lengths]], how="inner") for first in (None, window)]
     asked = _Asked(*means, groups, a, b, clusters, tuple(lengths), tuple(primary), window)
+    n_sets = max(1, min(n_sets, clusters.nunique()))
     of_set = disjoint_sets(clusters, n_sets) if n_sets > 1 else pd.Series("", clusters.index)
     sets = {str(name): members.index for name, members in of_set.groupby(of_set)} or {"": groups.index}
 
