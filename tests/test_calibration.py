@@ -26,20 +26,21 @@ def load_script():
 calibration = load_script()
 ALLOWED = 2.5  # standard errors of a simulation
 SEED = 1  # the README's tables have 0
+MOST = ["10", "20", "50", "100", "10 : 90", "20 : 180"]
 SOME = ["20", "100", "10 : 90"]  # sizes that stand for all where a simulation takes long
 
 CHECKED = {  # simulations, and sizes
-    "two covariates fixed (`compare_adjusted`)": (300, None),
-    "fixed, clusters of 2": (300, None),
-    "fixed as learned": (80, ["100"]),
-    "pooled over 4 such sets": (200, SOME),
-    "pooled over 4 sets that truly differ, by 0.2 sd": (200, ["20", "100"]),
-    "3 such subgroups differ": (200, ["10", *SOME]),
-    "any head of a map of 36 (`head_map`)": (150, SOME),
-    "any head, clusters of 2": (150, SOME),
-    "any head, two covariates fixed": (150, ["20"]),
-    "the wrong line (`wrong_line.controlled`)": (200, ["20 : 180"]),
-    "gain of a probe (`locating.gain`)": (500, None),
+    "two covariates fixed (`compare_adjusted`)": (300, MOST),
+    "fixed, clusters of 2": (300, MOST),
+    "fixed as learned": (60, ["100"]),
+    "pooled over 4 such sets": (150, SOME),
+    "pooled over 4 sets that truly differ, by 0.2 sd": (150, ["100"]),
+    "3 such subgroups differ": (150, ["10", "100"]),
+    "any head of a map of 36 (`head_map`)": (100, SOME),
+    "any head, clusters of 2": (100, SOME),
+    "any head, two covariates fixed": (100, ["20"]),
+    "the wrong line (`wrong_line.controlled`)": (100, ["20 : 180"]),
+    "gain of a probe (`locating.gain`)": (500, ["10", "20", "50"]),
 }
 ELSEWHERE = {  # what the README's tables measured beyond the bounds
     ("two covariates fixed (`compare_adjusted`)", "10"): 0.020,  # cautious: the jackknife, 14 degrees of freedom
@@ -70,7 +71,7 @@ def cells(cases):
     return [
         pytest.param(label, one, n, id=f"{label}, {one}")
         for label, case in cases.items()
-        for n, sizes in [CHECKED.get(label, (800, None))]
+        for n, sizes in [CHECKED.get(label, (600, None))]
         for one in case.sizes
         if label != IGNORED and (sizes is None or str(one) in sizes)
     ]
