@@ -106,8 +106,8 @@ def design(sizes: Sizes, rng: np.random.Generator, size: int = 1, nested: bool =
 
 def unlike(sizes: Sizes) -> Design:
     """Clusters of one in group a, of two in group b."""
-    is_a = np.arange(sum(sizes)) < sizes.a
-    return Design(is_a, np.cumsum(np.where(is_a, 2, 1)) // 2)
+    place = np.arange(sum(sizes))
+    return Design(place < sizes.a, np.where(place < sizes.a, place, sizes.a + (place - sizes.a) // 2))
 
 
 def columns(values: Float[np.ndarray, "response simulation"]) -> pd.DataFrame:

@@ -38,6 +38,7 @@ CHECKED = {  # simulations, and sizes
     "3 such subgroups differ": (150, ["10", "100"]),
     "any head of a map of 36 (`head_map`)": (100, SOME),
     "any head, clusters of 2": (100, SOME),
+    "any head, clusters of 1 in one group, of 2 in the other": (100, ["20", "100"]),
     "any head, two covariates fixed": (100, ["20"]),
     "the wrong line (`wrong_line.controlled`)": (100, ["20 : 180"]),
     "gain of a probe (`locating.gain`)": (500, ["10", "20", "50"]),
@@ -135,6 +136,13 @@ def test_clusters_are_of_one_group_or_of_both():
         assert (np.bincount(clusters) == 5).all()
         groups_of = [len(np.unique(is_a[clusters == one])) for one in range(100)]
         assert (max(groups_of) == 1) == nested
+
+
+def test_unlike_clusters_are_of_one_in_one_group_and_of_two_in_the_other():
+    is_a, clusters = calibration.unlike(calibration.Sizes(30, 40))
+    assert (np.bincount(clusters[is_a])[:30] == 1).all()
+    assert (np.bincount(clusters[~is_a])[30:] == 2).all()
+    assert not {*clusters[is_a]} & {*clusters[~is_a]}
 
 
 def test_values_of_one_cluster_go_together_as_much_as_is_said():

@@ -132,12 +132,13 @@ def test_what_finds_no_like_is_left_out():
 
 def test_a_token_that_an_expression_shares_with_its_neighbour_belongs_to_it():
     tokens, responses = run_of({"r0": 3, "r1": 3})
-    joined = tokens[~tokens["token"].eq("+")].copy()  # "3+" is one token
+    joined = tokens[~tokens["token"].isin(["+", " "])].copy()  # " 3+" is one token
+    joined.loc[joined["token"] == "3", "char_start"] -= 1
     joined.loc[joined["token"] == "3", "char_end"] += 1
     joined["step"] = joined.groupby("response_id").cumcount()
-    spans = pd.DataFrame({"line": 1, "quote_start": 9 + 3, "quote_stop": 9 + 7, "kind": "slip"}, index=["r0"])
-    rows = places.comparable(joined, responses, spans.assign(start=9, stop=17), ["r1"], "quote")
-    assert rows[["start", "stop"]].to_numpy().tolist() == [[12, 16], [3, 7], [12, 16], [21, 25]]
+    edges = {"line": 1, "start": 8, "stop": 15, "quote_start": 10, "quote_stop": 14, "kind": "slip"}
+    rows = places.comparable(joined, responses, pd.DataFrame(edges, index=["r0"]), ["r1"], "quote")
+    assert rows[["start", "stop"]].to_numpy().tolist() == [[10, 14], [2, 6], [10, 14], [18, 22]]
 
 
 def test_what_stands_just_before_is_as_long_as_there_is_room():

@@ -148,6 +148,17 @@ def test_the_null_band_shows_what_place_makes_and_closes_in_on_no_difference_whe
     assert held["null_low"] < 0.5 < held["null_high"]
 
 
+def test_lines_that_have_nothing_before_them_neither_count_nor_are_drawn():
+    tokens, responses, spans, right = solved(60)
+    at_start = spans.assign(line=0, start=0, stop=9)
+    spans = pd.concat([spans[:30], at_start[30:]])
+    tokens[["x", *BASELINES]] = np.random.default_rng(0).normal(size=(len(tokens), 3))
+    rows = places.comparable(tokens, responses, spans, right)
+    found = found_in(tokens, rows, ordinary="before", n_draws=20)
+    assert found.verdict["x"].n_a == 30
+    assert all(table[["null_low", "null_high"]].notna().all(axis=None) for table in found.stages.values())
+
+
 @pytest.mark.slow
 def test_pseudo_errors_are_called_different_in_three_to_seven_of_a_hundred():
     called = []
@@ -164,11 +175,13 @@ def test_pseudo_errors_are_called_different_in_three_to_seven_of_a_hundred():
 
 def test_the_curve_around_the_error_weighs_right_ones_by_the_places_of_the_wrong_ones():
     tokens, rows = marked(30)
+    rare = (rows["group"] == WRONG) & (rows["line"] == 2) & (rows["n_lines"] > 3)
+    rows = rows[~rare | rows["response_id"].isin(["wrong-1", "wrong-5"])]
     tokens["x"] = tokens["line"].clip(lower=0) * 1.0
     found = wrong_line.around(tokens, rows, ["x"], reach=4)["x"]
     at_start = found[found["step"] == 0].set_index("group")
     np.testing.assert_allclose(at_start["mean"], rows.loc[rows["group"] == WRONG, "line"].mean())
-    assert at_start["n"].to_dict() == {WRONG: 30, RIGHT: 30}
+    assert at_start["n"].to_dict() == {WRONG: 22, RIGHT: 30}
     assert (found["step"].min(), found["step"].max()) == (-4, 4)
 
 

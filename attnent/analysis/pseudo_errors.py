@@ -99,14 +99,9 @@ def null_bands(
             continue
         for stage, (values, design) in prepared.items():
             found[stage].append(estimates(values[position], is_wrong, None if design is None else design[position]))
-    edges = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
-    columns = ["null_low", "null_high"]
-    return {
-        stage: pd.DataFrame(
-            np.quantile(found[stage], edges, axis=0).T if found[stage] else np.nan, [*stages[stage].measures], columns
-        )
-        for stage in stages
-    }
+    edges = {"null_low": (1 - CONFIDENCE) / 2, "null_high": (1 + CONFIDENCE) / 2}
+    draws = {stage: pd.DataFrame(found[stage], columns=[*of.measures], dtype=float) for stage, of in stages.items()}
+    return {stage: pd.DataFrame({name: of.quantile(q) for name, q in edges.items()}) for stage, of in draws.items()}
 
 
 def estimates(

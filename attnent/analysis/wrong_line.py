@@ -59,9 +59,11 @@ def controlled(
     Raw; with place and class of the tokens taken away (`places.adjusted`) and the place of the line held fixed; with
     the form of the span held fixed too (`places.held`), which is tested; and with the token baselines. Pooled over
     `n_sets` disjoint sets of problems. `null_low` and `null_high` are the band of `n_draws` draws of pseudo-errors.
-    `by_error` adds a comparison for each kind of error that FEWEST spans have, all against the same
-    right ones.
+    `by_error` adds a comparison for each kind of error that FEWEST spans have, all against the same right ones. What
+    has nothing ordinary, since it begins its response, is left out.
     """
+    if ordinary == "before":
+        rows = rows[rows["start"] > 0]
     about = _Asked(tokens, tuple(measures), tuple(primary), ordinary, n_draws, seed)
     n_sets = min(n_sets, rows["cluster"].nunique())
     sets = disjoint_sets(rows["cluster"], n_sets) if n_sets > 1 else pd.Series("", rows.index)
