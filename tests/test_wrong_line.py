@@ -156,7 +156,10 @@ def test_lines_that_have_nothing_before_them_neither_count_nor_are_drawn():
     rows = places.comparable(tokens, responses, spans, right)
     found = found_in(tokens, rows, ordinary="before", n_draws=20)
     assert found.verdict["x"].n_a == 30
-    assert all(table[["null_low", "null_high"]].notna().all(axis=None) for table in found.stages.values())
+    without = found_in(tokens, rows[rows["line"] > 0], ordinary="before", n_draws=20)
+    for stage, table in found.stages.items():
+        assert table[["null_low", "null_high"]].notna().all(axis=None)
+        pd.testing.assert_frame_equal(table, without.stages[stage])
 
 
 @pytest.mark.slow
