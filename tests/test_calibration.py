@@ -1,8 +1,8 @@
 """Every public comparison errs as often as it says: simulations with planted truth, fewer of them than in the README.
 
 At 5 % false positives lie in 3 to 7 %, and 95 % intervals hold the truth in 93 to 97 %, each with an allowance of 2.5
-standard errors of the simulation itself (with 150 simulations or fewer only the upper bound can fail). What is known to lie elsewhere is listed with its measured figure, and is held
-to that.
+standard errors of the simulation itself; with 150 simulations or fewer only the upper bound can fail. What is known to
+lie elsewhere is listed with its measured figure, and is held to that.
 """
 
 import importlib.util
