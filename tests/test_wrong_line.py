@@ -10,6 +10,7 @@ from solutions import solved
 
 from attnent.analysis import Comparison, curve, places, pseudo_errors, stands_out, wrong_line
 from attnent.analysis.places import RIGHT, WRONG
+from attnent.analysis.regression import bent, estimates
 from attnent.show import words
 
 BASELINES = ["token_entropy", "logprob"]
@@ -134,8 +135,8 @@ def test_the_fast_estimates_are_those_of_the_comparisons():
     found = found_in(tokens, rows)
     stages = wrong_line._stages(tokens, rows, ["x"], "rest")
     for name, (table, measures, covariates) in stages.items():
-        design = pseudo_errors.bent(table[[*covariates]]) if covariates else None
-        got = pseudo_errors.estimates(table[[*measures]].to_numpy(), (rows["group"] == WRONG).to_numpy(), design)
+        design = bent(table[[*covariates]]) if covariates else None
+        got = estimates(table[[*measures]].to_numpy(), (rows["group"] == WRONG).to_numpy(), design)
         np.testing.assert_allclose(got, found.stages[name]["auroc"], rtol=1e-9)
 
 

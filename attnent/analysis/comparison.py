@@ -55,6 +55,11 @@ def influence(
     return estimate, added
 
 
+def fewest_clusters(is_a: Bool[np.ndarray, " response"], clusters: Int[np.ndarray, " response"]) -> int:
+    """The clusters of the group that has fewer of them."""
+    return min(len(np.unique(clusters[of])) for of in (is_a, ~is_a))
+
+
 def auroc_test(
     values: Real[np.ndarray, " response"],
     is_a: Bool[np.ndarray, " response"],

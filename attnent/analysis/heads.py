@@ -13,9 +13,9 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 from scipy import stats as sps
 
-from attnent.analysis.comparison import two_groups
+from attnent.analysis.comparison import fewest_clusters, two_groups
 from attnent.analysis.intervals import FEWEST, N_RESAMPLES, StatsError
-from attnent.analysis.regression import MOST_EXPLAINED, bent, blocks_of_like_size, explained
+from attnent.analysis.regression import MOST_EXPLAINED, basis_of, bent, blocks_of_like_size, estimates, explained
 from attnent.analysis.verdicts import Comparison
 from attnent.analysis.windows import in_window
 
@@ -48,19 +48,25 @@ def head_map(
     flat = values.transpose("response", "layer", "head").to_numpy().astype(float)[names.get_indexer(two.index)]
     usable = np.asarray(~np.isnan(flat).any(axis=0))
     counts = {"n_a": int(is_a.sum()), "n_b": int((~is_a).sum())}
-    enough = min(len(np.unique(codes[of])) for of in (is_a, ~is_a)) >= FEWEST
     design = bent(two)
-    if not enough or not usable.any() or explained(is_a.astype(float), design) > MOST_EXPLAINED:
+    if (
+        fewest_clusters(is_a, codes) < FEWEST
+        or not usable.any()
+        or explained(is_a.astype(float), design) > MOST_EXPLAINED
+    ):
         return _map(values, np.zeros_like(usable), np.empty(0), np.empty(0), counts)
     rng = np.random.default_rng(seed)
-    alike = _alike(codes, is_a)
-    test, tested = (_by_ranks, sps.rankdata(flat, axis=0)) if covariates is None else (_by_residuals, flat)
-    auroc, statistic, null = test(flat[:, usable], is_a, design, _exchanges(codes, rng) if alike else iter(()))
-    if not alike:
-        statistic, null = _sign_flips(tested[:, usable], is_a, design, codes, rng)
+    kept = flat[:, usable]
+    if not _alike(codes, is_a):
+        tested = sps.rankdata(kept, axis=0) if covariates is None else kept
+        statistic, null = _sign_flips(tested, is_a, design, codes, rng)
+    elif covariates is None:
+        statistic, null = _permuted_labels(kept, is_a, _exchanges(codes, rng))
+    else:
+        statistic, null = _permuted_residuals(kept, is_a, design, _exchanges(codes, rng))
     exceed = null[:, None] >= statistic - 1e-12
     p = (exceed.sum(axis=0) + 1) / (len(null) + 1)
-    return _map(values, usable, auroc, p, counts)
+    return _map(values, usable, estimates(kept, is_a, None if covariates is None else design), p, counts)
 
 
 def head_maps(values: xr.DataArray, comparison: Comparison) -> dict[str, xr.Dataset]:
@@ -93,13 +99,17 @@ def _alike(clusters: Int[np.ndarray, " response"], is_a: Bool[np.ndarray, " resp
     return 2 * sum(map(len, mixed)) >= sum(map(len, blocks))
 
 
+# what is tested of every cell, and the largest of it on the map in every resample
+_Tested = tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " resample"]]
+
+
 def _sign_flips(
     values: Float[np.ndarray, "response cell"],
     is_a: Bool[np.ndarray, " response"],
     design: Float[np.ndarray, "response column"],
     clusters: Int[np.ndarray, " response"],
     rng: np.random.Generator,
-) -> tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " resample"]]:
+) -> _Tested:
     """The score of every cell, and the largest on the map when those of whole clusters change sign at random.
 
     A score is group times values, both less what the design explains, summed within clusters and over them, in
@@ -114,32 +124,29 @@ def _sign_flips(
     return np.abs(scores.sum(axis=0)), np.abs(signs @ scores).max(axis=1)
 
 
-_Tested = tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " cell"], Float[np.ndarray, " resample"]]
-
-
-def _by_ranks(
+def _permuted_labels(
     values: Float[np.ndarray, "response cell"],
     is_a: Bool[np.ndarray, " response"],
-    _design: Float[np.ndarray, "response column"],
     orders: Iterator[Int[np.ndarray, " response"]],
 ) -> _Tested:
-    """AUROC of every cell, its distance from 0.5, and the largest distance of each resample."""
+    """The distance of every AUROC from 0.5, and the largest when responses take the groups of others."""
     ranks, n_a, n_b = sps.rankdata(values, axis=0), is_a.sum(), (~is_a).sum()
     labels = np.array([is_a, *(is_a[order] for order in orders)], float)
-    aurocs = (labels @ ranks - n_a * (n_a + 1) / 2) / (n_a * n_b)
-    distances = np.abs(aurocs - 0.5)
-    return aurocs[0], distances[0], distances[1:].max(axis=1)
+    distances = np.abs((labels @ ranks - n_a * (n_a + 1) / 2) / (n_a * n_b) - 0.5)
+    return distances[0], distances[1:].max(axis=1)
 
 
-def _by_residuals(
+def _permuted_residuals(
     values: Float[np.ndarray, "response cell"],
     is_a: Bool[np.ndarray, " response"],
     design: Float[np.ndarray, "response column"],
     orders: Iterator[Int[np.ndarray, " response"]],
 ) -> _Tested:
-    """As `_by_ranks` by Freedman & Lane: each resample's residuals are regressed on covariates and group once more."""
-    basis, sizes, _ = np.linalg.svd(design, full_matrices=False)
-    basis = basis[:, sizes > 1e-9 * sizes[0]]
+    """The partial correlation of group and values, and the largest when residuals take the places of others.
+
+    As Freedman & Lane: each resample is regressed on covariates and group once more.
+    """
+    basis = basis_of(design)
     group = is_a - basis @ (basis.T @ is_a)
     left = values - basis @ (basis.T @ values)
     scale = np.sqrt((left**2).sum(axis=0))
@@ -147,16 +154,10 @@ def _by_residuals(
     left = np.divide(left, scale, out=np.zeros_like(left), where=known)
 
     def partial(order: Int[np.ndarray, " response"]) -> Float[np.ndarray, " cell"]:
-        """The correlation of group and values, both less what the covariates explain."""
         kept = np.sqrt(1 - ((basis[order].T @ left) ** 2).sum(axis=0))
-        return (group[order] @ left) / (np.sqrt(group @ group) * kept)
+        return np.abs(group[order] @ left) / (np.sqrt(group @ group) * kept)
 
-    observed = partial(np.arange(len(left)))
-    null = np.array([np.abs(partial(order)).max() for order in orders])
-    freedom = len(left) - basis.shape[1] - 1
-    distance = observed / np.sqrt(1 - observed**2) * np.sqrt(freedom / (group @ group))
-    auroc = np.where(known, sps.norm.cdf(distance / np.sqrt(2)), np.nan)
-    return auroc, np.where(known, np.abs(observed), np.nan), null
+    return partial(np.arange(len(left))), np.array([partial(order).max() for order in orders])
 
 
 def _map(

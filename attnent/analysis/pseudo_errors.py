@@ -9,12 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
-from scipy import stats as sps
 
-from attnent.analysis.comparison import auroc
 from attnent.analysis.intervals import CONFIDENCE, FEWEST
 from attnent.analysis.places import RIGHT, WRONG
-from attnent.analysis.regression import bent
+from attnent.analysis.regression import bent, estimates
 from attnent.analysis.verdicts import Stage
 
 N_DRAWS = 200
@@ -98,34 +96,21 @@ def null_bands(
         if min(is_wrong.sum(), len(np.unique(response[position[~is_wrong]]))) < FEWEST:
             continue
         for stage, (values, design) in prepared.items():
-            found[stage].append(estimates(values[position], is_wrong, None if design is None else design[position]))
+            found[stage].append(_estimates(values[position], is_wrong, None if design is None else design[position]))
     edges = {"null_low": (1 - CONFIDENCE) / 2, "null_high": (1 + CONFIDENCE) / 2}
     draws = {stage: pd.DataFrame(found[stage], columns=[*of.measures], dtype=float) for stage, of in stages.items()}
     return {stage: pd.DataFrame({name: of.quantile(q) for name, q in edges.items()}) for stage, of in draws.items()}
 
 
-def estimates(
+def _estimates(
     values: Float[np.ndarray, "row measure"],
     is_a: Bool[np.ndarray, " row"],
     design: Float[np.ndarray, "row column"] | None,
 ) -> Float[np.ndarray, " measure"]:
-    """The AUROC of each measure as `compare` gives it, or with a design held fixed as `compare_adjusted` does."""
+    """The `estimates` of the rows that have all measures which any has; NaN where a group has fewer than FEWEST."""
     found = np.full(values.shape[1], np.nan)
     usable = ~np.isnan(values).all(axis=0)
     there = ~np.isnan(values[:, usable]).any(axis=1)
-    if not usable.any() or is_a[there].sum() < FEWEST or (~is_a[there]).sum() < FEWEST:
-        return found
-    kept, of_a = values[there][:, usable], is_a[there]
-    if design is None:
-        found[usable] = auroc(kept[of_a].T, kept[~of_a].T)
-        return found
-    basis, sizes, _ = np.linalg.svd(design[there], full_matrices=False)
-    basis = basis[:, sizes > 1e-10 * sizes[0]]
-    both = np.column_stack([of_a, kept])
-    group, *rests = (both - basis @ (basis.T @ both)).T
-    for place, rest in zip(np.flatnonzero(usable), rests, strict=True):
-        effect = group @ rest / (group @ group)
-        left = rest - effect * group
-        spread = np.sqrt(left @ left / (len(left) - basis.shape[1] - 1))
-        found[place] = sps.norm.cdf(effect / spread / np.sqrt(2)) if spread > 0 else 0.5
+    if usable.any() and min(is_a[there].sum(), (~is_a[there]).sum()) >= FEWEST:
+        found[usable] = estimates(values[there][:, usable], is_a[there], None if design is None else design[there])
     return found
