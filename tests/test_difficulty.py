@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from attnent.analysis import FEWEST, StatsError, auroc
-from attnent.analysis.difficulty import predicted
+from attnent.analysis.difficulty import added, predicted
 
 N = 300
 
@@ -115,3 +115,16 @@ def test_tables_that_cannot_be_used_are_refused_by_name(changed, complaint):
     given = {"features": pd.DataFrame({"x": range(60)}), "is_hard": few(30)} | changed
     with pytest.raises(StatsError, match=complaint):
         predicted(**given)
+
+
+def test_difficulty_stands_beside_each_response_that_was_graded_and_no_other():
+    rng = np.random.default_rng(3)
+    names = [f"r{place}" for place in range(80)]
+    features = pd.DataFrame({"x": rng.normal(size=80)}, index=names)
+    is_hard = pd.Series(rng.random(80) < 0.5, index=names)[:60]
+    responses = pd.DataFrame({"response_id": names[::-1], "group": [f"g{place // 2}" for place in range(80)][::-1]})
+    found = added(responses, features, is_hard, "group").set_index("response_id")["difficulty"]
+    clusters = responses.set_index("response_id")["group"].loc[names[:60]]
+    wanted = predicted(features[:60], is_hard, clusters)
+    assert found[names[60:]].isna().all()
+    np.testing.assert_array_equal(found[names[:60]], wanted)

@@ -41,6 +41,17 @@ def predicted(
     return difficulty
 
 
+def added(responses: pd.DataFrame, features: pd.DataFrame, is_hard: pd.Series, cluster: str) -> pd.DataFrame:
+    """The response table with a column `difficulty`: what is `predicted` for the responses that `is_hard` knows.
+
+    `features` and `is_hard` are indexed by response_id; `cluster` is a column of `responses`.
+    """
+    of = features.index[features.index.isin(is_hard.index)]
+    clusters = responses.set_index("response_id")[cluster].loc[of]
+    difficulty = predicted(features.loc[of], is_hard.loc[of], clusters)
+    return responses.assign(difficulty=responses["response_id"].map(difficulty))
+
+
 def _model(seed: int) -> Pipeline:
     """The mean of a logistic regression, for what is straight, and boosted trees, for what is bent or interacts."""
     straight = LogisticRegression()
