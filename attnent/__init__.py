@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 # Attributes load when first used: `import attnent` is light, and files can be analysed without torch.
 _NAMES = {
     "model.attention": ("capture", "CaptureError"),
-    "model.generation": ("attention_row", "generate", "replay"),
+    "model.generation": ("attention_row", "generate"),
     "model.loading": ("load_model", "ModelError"),
     "model.prompts": ("PromptError",),
     "model.recorder": ("record",),
+    "model.replaying": ("replay",),
     "runs": ("Run", "RunError"),
     "store.folders": ("out_folder",),
     "show.scrubber": ("Scrubber", "ScrubberError"),
@@ -27,10 +28,11 @@ __all__ = [*_HOMES, *_ROOMS]
 if TYPE_CHECKING:
     from attnent import analysis, critic, llm, tasks
     from attnent.model.attention import CaptureError, capture
-    from attnent.model.generation import attention_row, generate, replay
+    from attnent.model.generation import attention_row, generate
     from attnent.model.loading import ModelError, load_model
     from attnent.model.prompts import PromptError
     from attnent.model.recorder import record
+    from attnent.model.replaying import replay
     from attnent.runs import Run, RunError
     from attnent.show import knobs, plots, words
     from attnent.show.scrubber import Scrubber, ScrubberError

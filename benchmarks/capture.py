@@ -39,8 +39,8 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrained
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 import attnent as ae
+from attnent.model.assembly import token_stats_
 from attnent.model.attention import Watch, stats_of_pass, watching
-from attnent.model.generation import token_stats_
 from attnent.model.loading import BUNDLED
 from attnent.model.prompts import encode_prompt
 from attnent.tiny.world import creative_prompts, factual_prompts

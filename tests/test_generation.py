@@ -13,18 +13,12 @@ from conftest import CONTEXT, N_HEADS, N_LAYERS, byte_level_tokenizer
 from scipy import stats as scipy_stats
 from transformers import GenerationConfig
 
+from attnent.model.assembly import _stack_layers
 from attnent.model.attention import Watch
-from attnent.model.generation import (
-    _Chooser,
-    _stack_layers,
-    attention_row,
-    derive_seed,
-    generate,
-    item_seeds,
-    plan_batches,
-    replay,
-)
-from attnent.model.prompts import EncodedPrompt, PromptError, encode_prompt, template_digest
+from attnent.model.batches import plan_batches
+from attnent.model.generation import _Chooser, attention_row, derive_seed, generate, item_seeds
+from attnent.model.prompts import PromptError, encode_prompt, template_digest
+from attnent.model.replaying import replay
 
 PROMPTS = ["another thing in", "é", "an in the", "thin antenna within the tin", "Z", "in the", "tan"]
 NUMBERS = ("n_keys", "logprob", "token_entropy", "token_varentropy", "candidate_probability")
@@ -94,9 +88,33 @@ def test_replay_of_the_written_ids_gives_the_numbers_of_generate(model, tokenize
         assert_same_trace(replay(model, tokenizer, trace.attrs["prompt"], trace.token_id.values), trace)
 
 
+@pytest.mark.parametrize("batch_size", [2, 7])
+def test_replay_of_many_gives_the_numbers_of_generate_in_order(model, tokenizer, greedy, batch_size):
+    prompts, written = [trace.attrs["prompt"] for trace in greedy], [trace.token_id.values for trace in greedy]
+    read = replay(model, tokenizer, prompts, written, batch_size=batch_size, progress=False)
+    for got, want in zip(read, greedy, strict=True):
+        assert_same_trace(got, want)
+
+
+def test_texts_of_unlike_length_are_read_together_as_alone(model, tokenizer):
+    texts = ["thin é", "a", "another antenna within the tin", "in the"]
+    together = replay(model, tokenizer, PROMPTS[:4], texts, batch_size=4, progress=False)
+    for prompt, text, got in zip(PROMPTS, texts, together, strict=False):
+        assert_same_trace(got, replay(model, tokenizer, prompt, text))
+
+
+def test_a_batch_to_read_that_does_not_fit_is_halved(model, tokenizer, greedy):
+    prompts, written = [trace.attrs["prompt"] for trace in greedy], [trace.token_id.values for trace in greedy]
+    with failing(model, torch.OutOfMemoryError("CUDA out of memory"), above=2) as spy:
+        read = replay(model, tokenizer, prompts, written, batch_size=7, progress=False)
+    assert list(dict.fromkeys(spy.sizes)) == [7, 3, 1, 2, 4]
+    for got, want in zip(read, greedy, strict=True):
+        assert_same_trace(got, want)
+
+
 def test_replay_in_blocks_of_rows_gives_the_numbers_of_generate(model, tokenizer, greedy, monkeypatch):
     monkeypatch.setattr("attnent.model.attention.SCORES_AT_ONCE", N_HEADS * 30 * 4)
-    monkeypatch.setattr("attnent.model.generation.ROWS_OF_LOGITS_AT_ONCE", 3)
+    monkeypatch.setattr("attnent.model.replaying.ROWS_OF_LOGITS_AT_ONCE", 3)
     trace = greedy[3]
     assert_same_trace(replay(model, tokenizer, trace.attrs["prompt"], trace.token_id.values), trace)
 
@@ -423,7 +441,11 @@ def test_bad_input_to_generate_is_one_clear_sentence(model, tokenizer, prompts, 
         ("in", [263], "outside the model's vocabulary of 263"),
         ("in", [-1], "outside the model's vocabulary of 263"),
         ("", "in", "the prompt is empty"),
-        ("in", "a" * CONTEXT, "prompt and response have"),
+        (["in", "an"], ["in"], "there are 1 responses to replay; give a list of as many prompts"),
+        ("in", ["in", "an"], "there are 2 responses to replay"),
+        (["in", "an"], ["in", ""], "response 1 to replay is empty"),
+        (["in", ""], ["in", "an"], "prompt 1 is empty"),
+        ("in", "a" * CONTEXT, "the prompt and the response have"),
     ],
 )
 def test_bad_input_to_replay_is_one_clear_sentence(model, tokenizer, prompt, response, says):
@@ -439,7 +461,7 @@ def test_a_prompt_and_response_may_fill_the_context(model, tokenizer):
 
 
 def test_batches_hold_every_prompt_once_and_group_like_lengths():
-    batches = plan_batches([EncodedPrompt("", [0] * n) for n in (5, 1, 3, 2, 4)], 2)
+    batches = plan_batches([5, 1, 3, 2, 4], 2)
     assert batches == [[1, 3], [2, 4], [0]]
 
 

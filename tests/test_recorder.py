@@ -151,3 +151,38 @@ def test_the_recorded_numbers_are_those_of_replay(tiny, whole):
     again = ae.replay(*tiny, EXAMPLES["prompt"][7], trace.token_id.values)
     for measure in trace.data_vars:
         np.testing.assert_allclose(again[measure].values, trace[measure].values, atol=1e-4)
+
+
+# ---- responses that were written elsewhere
+
+GIVEN = EXAMPLES.assign(text=[f"A tale of {'the ' * i}sea." for i in range(N)])
+READING = {"task": "test", "batch_size": 3, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def read(tiny, tmp_path_factory):
+    return ae.record(*tiny, GIVEN, reads="text", out_dir=tmp_path_factory.mktemp("read"), **READING)
+
+
+def test_texts_given_are_read_as_replay_reads_them(tiny, read):
+    assert read.responses["response"].tolist() == GIVEN["text"].tolist()
+    trace, again = read.trace("e7"), ae.replay(*tiny, GIVEN["prompt"][7], GIVEN["text"][7])
+    np.testing.assert_allclose(trace.entropy, again.entropy, atol=1e-4)
+
+
+def test_the_identity_of_what_was_read_names_the_column_and_no_sampling(read):
+    identity = read.manifest["identity"]
+    assert identity["reads"] == "text"
+    assert not {"temperature", "seed", "max_new_tokens"} & set(identity)
+
+
+def test_a_reading_that_lost_responses_ends_with_the_same_numbers(tiny, read, tmp_path):
+    again = ae.record(*tiny, GIVEN, reads="text", folder=tmp_path / "run", **READING)
+    for name in ("e1", "e5"):
+        (again.folder / "traces" / f"{name}.safetensors").unlink()
+    assert_same_numbers(ae.record(*tiny, GIVEN, reads="text", folder=tmp_path / "run", **READING), read)
+
+
+def test_a_column_to_read_that_is_not_there_is_an_error_that_names_those_that_are(tiny, tmp_path):
+    with pytest.raises(ae.RunError, match="no column 'texts' to read; they have id, prompt, kind, text"):
+        ae.record(*tiny, GIVEN, reads="texts", out_dir=tmp_path, **READING)

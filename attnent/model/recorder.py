@@ -1,22 +1,33 @@
 """Prompts to a Run folder: record what is missing, and go on where an earlier recording was stopped."""
 
 import datetime
-import functools
 import subprocess
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
+import xarray as xr
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from attnent.model.generation import derive_seed, generate_batch, plan_batches
+from attnent.model.batches import plan_batches
+from attnent.model.generation import derive_seed, generate_batch
 from attnent.model.loading import name_of, revision_of, weights_of
 from attnent.model.prompts import encode_prompts, template_digest
+from attnent.model.replaying import encode_given, n_tokens_of, replay_batch
 from attnent.progress import Progress
-from attnent.runs import Run
+from attnent.runs import Run, RunError
 from attnent.store.examples import check_examples
 from attnent.store.folders import digest, one_segment
+
+
+class _Work(NamedTuple):
+    """What is to be done with the examples, by their places in the table."""
+
+    n_tokens: list[int]  # of each, for like lengths to go together
+    traces: Callable[[list[int]], list[xr.Dataset]]  # of one batch
 
 
 def record(
@@ -31,27 +42,31 @@ def record(
     batch_size: int = 8,
     temperature: float = 0.0,
     seed: int = 0,
+    reads: str | None = None,
     progress: bool = True,
 ) -> Run:
     """Generate a response to every example and keep its Trace; what is recorded already is not done again.
 
-    `examples` has a row an example with at least the columns `id` and `prompt`. The folder is
-    out_dir/task/model/<digest of the parameters>, or `folder` where given. Killed at any moment and called again with
-    the same arguments it goes on, and ends with the same numbers (bit by bit on the same device and number of threads):
-    the batches are those of the whole list, and each response has its own random numbers. Raises RunError,
+    `examples` has a row an example with at least the columns `id` and `prompt`. With `reads`, the name of another
+    column, nothing is generated: the text in it is the response, whoever wrote it, and is read by `replay`. The folder
+    is out_dir/task/model/<digest of the parameters>, or `folder` where given. Killed at any moment and called again
+    with the same arguments it goes on, and ends with the same numbers (bit by bit on the same device and number of
+    threads): the batches are those of the whole list, and each response has its own random numbers. Raises RunError,
     PromptError, CaptureError.
     """
     check_examples(examples)
-    encoded = encode_prompts(model, tokenizer, examples["prompt"].tolist(), n_new_tokens=max_new_tokens)
+    sampling: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    if reads is None:
+        work = _writing(model, tokenizer, examples, **sampling)
+    else:
+        work = _reading(model, tokenizer, examples, reads)
     identity = {
         "task": task,
         "model": name_of(model),
         "revision": revision_of(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "chat_template": template_digest(tokenizer),
-        "max_new_tokens": max_new_tokens,
-        "temperature": temperature,
-        "seed": seed,
+        **(sampling if reads is None else {"reads": reads}),
         "examples": digest(examples.to_dict(orient="records")),
     }
     if folder is None:
@@ -64,7 +79,7 @@ def record(
         damaged = run.discard_damaged()
         done = set(run.recorded)
         missing_batches = [
-            batch for batch in plan_batches(encoded, batch_size) if any(ids[index] not in done for index in batch)
+            batch for batch in plan_batches(work.n_tokens, batch_size) if any(ids[index] not in done for index in batch)
         ]
         if not missing_batches and not damaged and run.manifest["status"] == "complete":
             return run
@@ -76,14 +91,10 @@ def record(
             "git_commit": git_commit(),
         }
         run.update_manifest(status="recording", **made_with, started=run.manifest.get("started", _now()))
-        generated = functools.partial(
-            generate_batch, model, tokenizer, max_new_tokens=max_new_tokens, temperature=temperature
-        )
         start, n_new, n_tokens = time.monotonic(), 0, 0
         with Progress(len(ids), f"recording {task}", shown=progress, done=len(done)) as bar:
             for batch in missing_batches:
-                items, seeds = [encoded[index] for index in batch], [derive_seed(seed, ids[index]) for index in batch]
-                for index, trace in zip(batch, generated(items, seeds), strict=True):
+                for index, trace in zip(batch, work.traces(batch), strict=True):
                     if ids[index] not in done:
                         run.save(ids[index], trace)
                         n_new, n_tokens = n_new + 1, n_tokens + trace.sizes["step"]
@@ -99,6 +110,36 @@ def record(
             finished=_now(),
         )
     return run
+
+
+def _writing(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: pd.DataFrame,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+) -> _Work:
+    encoded = encode_prompts(model, tokenizer, examples["prompt"].tolist(), n_new_tokens=max_new_tokens)
+    seeds = [derive_seed(seed, id_) for id_ in examples["id"]]
+
+    def traces(batch: list[int]) -> list[xr.Dataset]:
+        items, own = [encoded[index] for index in batch], [seeds[index] for index in batch]
+        return generate_batch(model, tokenizer, items, own, max_new_tokens=max_new_tokens, temperature=temperature)
+
+    return _Work([len(one.token_ids) for one in encoded], traces)
+
+
+def _reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: pd.DataFrame, column: str) -> _Work:
+    if column not in examples:
+        raise RunError(f"the examples have no column {column!r} to read; they have {', '.join(examples.columns)}")
+    given = encode_given(model, tokenizer, examples["prompt"].tolist(), examples[column].tolist())
+
+    def traces(batch: list[int]) -> list[xr.Dataset]:
+        return replay_batch(model, tokenizer, [given[index] for index in batch])
+
+    return _Work([n_tokens_of(one) for one in given], traces)
 
 
 def git_commit() -> str | None:

@@ -1,0 +1,116 @@
+"""What was measured at each step of one response, put together as a Trace."""
+
+import functools
+import json
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from attnent.model.attention import LayerStats
+from attnent.model.entropy import stats_of_moments, weights_and_moments_
+from attnent.model.loading import name_of, revision_of
+from attnent.model.prompts import EncodedPrompt
+from attnent.model.spelling import spell
+from attnent.trace import MEASURES, SCHEMA_VERSION, make_trace
+
+N_CANDIDATES = 5
+
+
+class TokenStats(NamedTuple):
+    """What the next-token distribution said at each step, before temperature."""
+
+    token_entropy: Float[Tensor, "*item"]  # nat
+    token_varentropy: Float[Tensor, "*item"]  # nat^2
+    logprob: Float[Tensor, "*item"]  # nat, of the chosen token
+    candidate_id: Int[Tensor, "*item rank"]
+    candidate_probability: Float[Tensor, "*item rank"]
+
+
+def token_stats_(logits: Float[Tensor, "*item token"], chosen: Int[Tensor, "*item"]) -> TokenStats:
+    """What the next-token distributions say, and of the chosen token; in place, so the logits (float32) are spent."""
+    of_chosen = logits.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+    probabilities, found = weights_and_moments_(logits)
+    stats = stats_of_moments(found)
+    likeliest = probabilities.topk(min(N_CANDIDATES, probabilities.shape[-1]), dim=-1)
+    return TokenStats(
+        stats.entropy, stats.varentropy, of_chosen - found.peak - found.log_z, likeliest.indices, likeliest.values
+    )
+
+
+def of_item(stats: LayerStats, row: int, steps: slice = slice(None)) -> LayerStats:
+    """One item of a batch: each measure (head, step)."""
+    return LayerStats(*(values[row, :, steps] for values in stats[:-1]), stats.kind)
+
+
+def assemble(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    item: EncodedPrompt,
+    token_ids: list[int],
+    layers: dict[int, LayerStats],
+    tokens: TokenStats,
+    sampling: dict[str, Any],
+    *,
+    seed: int,
+) -> xr.Dataset:
+    ordered = dict(sorted(layers.items()))
+    spelling = spell(tokenizer, token_ids)
+    ended = token_ids[-1] in eos_ids(model, tokenizer)
+    return make_trace(
+        {name: _stack_layers([getattr(stats, name) for stats in ordered.values()]) for name in MEASURES},
+        layer=list(ordered),
+        layer_kind=[stats.kind for stats in ordered.values()],
+        n_keys=np.stack([stats.n_keys[0].cpu().numpy() for stats in ordered.values()]),
+        token=spelling.token,
+        steps={
+            "token_id": np.asarray(token_ids, np.int32),
+            "char_start": np.asarray(spelling.char_start, np.int32),
+            "char_end": np.asarray(spelling.char_end, np.int32),
+            **{name: _numpy(values) for name, values in tokens._asdict().items()},
+        },
+        attrs={
+            "schema_version": SCHEMA_VERSION,
+            "prompt": item.prompt if isinstance(item.prompt, str) else json.dumps(list(item.prompt)),
+            "response": spelling.text,
+            "finish_reason": "eos" if ended else "length",
+            "n_prompt": len(item.token_ids),
+            "model": name_of(model),
+            "revision": revision_of(model),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "seed": seed,
+            "sampling": json.dumps(sampling),
+            "versions": _versions(),
+        },
+    )
+
+
+@functools.cache
+def _versions() -> str:
+    return json.dumps({name: version(name) for name in ("attnent", "torch", "transformers")})
+
+
+def _stack_layers(layers: list[Float[Tensor, "_ step"]]) -> np.ndarray:
+    """(layer, head, step); layers with fewer heads are filled up with NaN."""
+    n_heads = max(len(values) for values in layers)
+    filled = [
+        torch.nn.functional.pad(values.float().cpu(), (0, 0, 0, n_heads - len(values)), value=torch.nan)
+        for values in layers
+    ]
+    return torch.stack(filled).numpy()
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    """float32 numbers or int32 ids, on the CPU."""
+    return values.to(torch.float32 if values.is_floating_point() else torch.int32).cpu().numpy()
+
+
+def eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    ids = configured if isinstance(configured, list) else [configured]
+    return {token_id for token_id in (*ids, tokenizer.eos_token_id) if token_id is not None}

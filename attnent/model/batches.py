@@ -1,0 +1,51 @@
+"""Prompts of unlike length side by side: which go together, how they are padded, and halves where memory ends."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+import xarray as xr
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from attnent.model.prompts import EncodedPrompt
+
+_Item = TypeVar("_Item")
+
+
+def plan_batches(n_tokens: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Indices of items with so many tokens in batches of like length; the same items always give the same plan."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, but must be at least 1")
+    order = sorted(range(len(n_tokens)), key=n_tokens.__getitem__)
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def in_memory(run: Callable[[Sequence[_Item]], Iterator[xr.Dataset]], items: Sequence[_Item]) -> list[xr.Dataset]:
+    """What `run` gives for the items, or for their halves one after the other where they do not fit the device."""
+    try:
+        return list(run(items))
+    except torch.OutOfMemoryError as error:
+        if len(items) == 1:
+            raise torch.OutOfMemoryError(
+                "one prompt alone does not fit the device's memory; lower max_new_tokens, shorten the prompt, or load "
+                "the model in a smaller dtype or with device_map='auto' over more devices"
+            ) from error
+    torch.cuda.empty_cache()
+    half = len(items) // 2
+    return in_memory(run, items[:half]) + in_memory(run, items[half:])
+
+
+def left_padded(
+    items: Sequence[EncodedPrompt], pad_id: int, device: torch.device
+) -> tuple[Int[Tensor, "batch position"], Int[Tensor, "batch position"]]:
+    longest = max(len(item.token_ids) for item in items)
+    padding = [longest - len(item.token_ids) for item in items]
+    input_ids = [[pad_id] * pad + item.token_ids for pad, item in zip(padding, items, strict=True)]
+    mask = [[0] * pad + [1] * (longest - pad) for pad in padding]
+    return torch.tensor(input_ids, device=device), torch.tensor(mask, device=device)
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)

@@ -1,0 +1,167 @@
+"""Given responses to Traces: `replay` reads what was written, by whatever engine, one forward pass a batch.
+
+It measures the rows that `generate` measures: step t is the row whose logits chose token t.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Int
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from attnent.model.assembly import TokenStats, assemble, of_item, token_stats_
+from attnent.model.attention import Watch, stats_of_pass, watching
+from attnent.model.batches import in_memory, left_padded, pad_id, plan_batches
+from attnent.model.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt
+from attnent.progress import Progress
+
+ROWS_OF_LOGITS_AT_ONCE = 64
+
+Response = str | Sequence[int] | Int[np.ndarray, " step"]
+
+
+class Given(NamedTuple):
+    """A response to be read, and the prompt that it is read under."""
+
+    prompt: EncodedPrompt
+    token_ids: list[int]
+
+
+@overload
+def replay(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: Response
+) -> xr.Dataset: ...
+
+
+@overload
+def replay(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Sequence[Prompt],
+    response: Sequence[Response],
+    *,
+    batch_size: int = 8,
+    progress: bool = True,
+) -> list[xr.Dataset]: ...
+
+
+def replay(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Any,
+    response: Any,
+    *,
+    batch_size: int = 8,
+    progress: bool = True,
+) -> xr.Dataset | list[xr.Dataset]:
+    """The Trace of a given response, teacher-forced in one forward pass; its text may come from any engine.
+
+    Lists of as many prompts and responses give a list of Traces in order, `batch_size` of like length in a pass; alone
+    and in a batch the numbers agree to float32 rounding (1e-4). Token ids give the numbers that `generate` would have
+    recorded (float32: 1e-4). Text is tokenised without special tokens, so its ids, and its end-of-text step, may differ
+    from those the model would have written. Batches that do not fit a CUDA device are halved. Raises PromptError for an
+    empty prompt or response, or where both exceed the context.
+    """
+    if isinstance(response, str) or not any(isinstance(part, str) or np.ndim(part) for part in response):
+        return replay_batch(model, tokenizer, encode_given(model, tokenizer, [prompt], [response]))[0]
+    given = encode_given(model, tokenizer, prompt, response)
+    traces: dict[int, xr.Dataset] = {}
+    with Progress(len(given), "reading", shown=progress) as bar:
+        for batch in plan_batches([n_tokens_of(one) for one in given], batch_size):
+            for index, trace in zip(batch, replay_batch(model, tokenizer, [given[i] for i in batch]), strict=True):
+                traces[index] = trace
+                bar.advance(1, n_tokens=trace.sizes["step"])
+    return [traces[index] for index in range(len(given))]
+
+
+def encode_given(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    responses: Sequence[Response],
+) -> list[Given]:
+    """Token ids of each prompt and of its response; all are checked before any is read. Raises PromptError."""
+    if isinstance(prompts, str) or len(prompts) != len(responses):
+        raise PromptError(f"there are {len(responses)} responses to replay; give a list of as many prompts")
+    context, n_vocabulary = context_length(model), _n_vocabulary(model)
+    given = []
+    for number, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        one, other = ("the prompt", "the response") if len(prompts) == 1 else (f"prompt {number}", f"response {number}")
+        prompt_ids = encode_prompt(tokenizer, prompt, name=one)
+        if isinstance(response, str):
+            token_ids = list(tokenizer(response, add_special_tokens=False).input_ids)
+        else:
+            token_ids = [int(token_id) for token_id in response]
+        if not token_ids:
+            raise PromptError(f"{other} to replay is empty; give some text or token ids")
+        if not all(0 <= token_id < n_vocabulary for token_id in token_ids):
+            raise PromptError(f"{other} holds token ids outside the model's vocabulary of {n_vocabulary}")
+        if context is not None and len(prompt_ids) + len(token_ids) > context:
+            raise PromptError(
+                f"{one} and {other} have {len(prompt_ids)} + {len(token_ids)} tokens, more than the model's context "
+                f"of {context}; shorten one of them"
+            )
+        given.append(Given(EncodedPrompt(prompt, prompt_ids), token_ids))
+    return given
+
+
+def n_tokens_of(given: Given) -> int:
+    """Of prompt and response together."""
+    return len(given.prompt.token_ids) + len(given.token_ids)
+
+
+def replay_batch(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, given: Sequence[Given]
+) -> list[xr.Dataset]:
+    """Traces of one batch of given responses, or of its halves where it does not fit the device's memory."""
+    return in_memory(lambda items: _read_batch(model, tokenizer, items), given)
+
+
+def _read_batch(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, given: Sequence[Given]
+) -> Iterator[xr.Dataset]:
+    """All prompts end, and all responses begin, at one place: prompts are padded on the left, responses on the right.
+
+    So step t is the same row of every item, and no token sees the padding that follows it.
+    """
+    n_steps = max(len(one.token_ids) for one in given)
+    prompt_ids, prompt_mask = left_padded([one.prompt for one in given], pad_id(tokenizer), model.device)
+    padded = [one.token_ids + [pad_id(tokenizer)] * (n_steps - len(one.token_ids)) for one in given]
+    written = [[1] * len(one.token_ids) + [0] * (n_steps - len(one.token_ids)) for one in given]
+    chosen, written_mask = torch.tensor(padded, device=model.device), torch.tensor(written, device=model.device)
+    mask = torch.cat([prompt_mask, written_mask[:, 1:]], dim=1)
+    inputs = {"input_ids": torch.cat([prompt_ids, chosen[:, :-1]], dim=1), "attention_mask": mask}
+    if "position_ids" in inspect.signature(model.forward).parameters:
+        inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+    with watching(model, Watch(n_rows=n_steps, n_generated=torch.arange(n_steps))), torch.inference_mode():
+        outputs = model(**inputs, use_cache=False, output_attentions=True, return_dict=True, logits_to_keep=n_steps)
+        layers = stats_of_pass(model, outputs.attentions)
+        for row, one in enumerate(given):
+            kept = slice(len(one.token_ids))
+            blocks = [
+                token_stats_(logits.float(), ids)
+                for logits, ids in zip(
+                    outputs.logits[row, -n_steps:][kept].split(ROWS_OF_LOGITS_AT_ONCE),
+                    chosen[row, kept].to(outputs.logits.device).split(ROWS_OF_LOGITS_AT_ONCE),
+                    strict=True,
+                )
+            ]
+            yield assemble(
+                model,
+                tokenizer,
+                one.prompt,
+                one.token_ids,
+                {layer: of_item(stats, row, kept) for layer, stats in layers.items()},
+                TokenStats(*(torch.cat(parts) for parts in zip(*blocks, strict=True))),
+                {"method": "replay"},
+                seed=0,
+            )
+
+
+def _n_vocabulary(model: PreTrainedModel) -> int:
+    embeddings: Any = model.get_input_embeddings()
+    return embeddings.num_embeddings
