@@ -21,7 +21,7 @@ from attnent.progress import Progress
 
 ROWS_OF_LOGITS_AT_ONCE = 64
 
-Response = str | Sequence[int] | Int[np.ndarray, " step"]
+Response = str | Sequence[int] | Int[np.ndarray, " _"]  # of any number of steps
 
 
 class Given(NamedTuple):
