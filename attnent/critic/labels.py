@@ -59,9 +59,7 @@ def wrong_responses(run: Run) -> pd.DataFrame:
         raise CriticError(
             f"{run.folder} is no run of gsm8k (its examples lack {', '.join(sorted(missing))}); give one of task gsm8k"
         )
-    answers = responses[["response", "gold", "finish_reason"]].itertuples(index=False, name=None)
-    grades = [gsm8k.grade(response, gold, finish_reason=reason) for response, gold, reason in answers]
-    return responses[[grade == "incorrect" for grade in grades]]
+    return responses[[gsm8k.outcome(row) == "incorrect" for _, row in responses.iterrows()]]
 
 
 def _located(run: Run, wrong: pd.DataFrame, findings: list[Finding]) -> list[dict[str, Any]]:

@@ -57,11 +57,11 @@ def assemble(
     tokens: TokenStats,
     sampling: dict[str, Any],
     *,
+    finish_reason: str,
     seed: int,
 ) -> xr.Dataset:
     ordered = dict(sorted(layers.items()))
     spelling = spell(tokenizer, token_ids)
-    ended = token_ids[-1] in eos_ids(model, tokenizer)
     return make_trace(
         {name: _stack_layers([getattr(stats, name) for stats in ordered.values()]) for name in MEASURES},
         layer=list(ordered),
@@ -78,7 +78,7 @@ def assemble(
             "schema_version": SCHEMA_VERSION,
             "prompt": item.prompt if isinstance(item.prompt, str) else json.dumps(list(item.prompt)),
             "response": spelling.text,
-            "finish_reason": "eos" if ended else "length",
+            "finish_reason": finish_reason,
             "n_prompt": len(item.token_ids),
             "model": name_of(model),
             "revision": revision_of(model),
@@ -108,6 +108,11 @@ def _stack_layers(layers: list[Float[Tensor, "_ step"]]) -> np.ndarray:
 def _numpy(values: Tensor) -> np.ndarray:
     """float32 numbers or int32 ids, on the CPU."""
     return values.to(torch.float32 if values.is_floating_point() else torch.int32).cpu().numpy()
+
+
+def ending(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
+    """Why what a model wrote ends where it does: "eos" or "length"."""
+    return "eos" if token_ids[-1] in eos_ids(model, tokenizer) else "length"
 
 
 def eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:

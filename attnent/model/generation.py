@@ -26,7 +26,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from attnent.model.assembly import TokenStats, assemble, eos_ids, of_item, token_stats_
+from attnent.model.assembly import TokenStats, assemble, ending, eos_ids, of_item, token_stats_
 from attnent.model.attention import Watch, stats_of_pass, watching
 from attnent.model.batches import in_memory, left_padded, pad_id, plan_batches
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompt, encode_prompts
@@ -172,6 +172,7 @@ def _run_batch(
             {layer: of_item(stats, row, kept) for layer, stats in layers.items()},
             TokenStats(*(values[row, kept] for values in tokens)),
             sampling,
+            finish_reason=ending(model, tokenizer, token_ids),
             seed=seed,
         )
 

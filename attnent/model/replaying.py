@@ -13,7 +13,7 @@ import xarray as xr
 from jaxtyping import Int
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from attnent.model.assembly import TokenStats, assemble, of_item, token_stats_
+from attnent.model.assembly import TokenStats, assemble, ending, of_item, token_stats_
 from attnent.model.attention import Watch, stats_of_pass, watching
 from attnent.model.batches import in_memory, left_padded, pad_id, plan_batches
 from attnent.model.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt
@@ -29,6 +29,7 @@ class Given(NamedTuple):
 
     prompt: EncodedPrompt
     token_ids: list[int]
+    finish_reason: str  # "given" of a text, which no limit has cut
 
 
 @overload
@@ -63,8 +64,8 @@ def replay(
     Lists of as many prompts and responses give a list of Traces in order, `batch_size` of like length in a pass; alone
     and in a batch the numbers agree to float32 rounding (1e-4). Token ids give the numbers that `generate` would have
     recorded (float32: 1e-4). Text is tokenised without special tokens, so its ids, and its end-of-text step, may differ
-    from those the model would have written. Batches that do not fit a CUDA device are halved. Raises PromptError for an
-    empty prompt or response, or where both exceed the context.
+    from those the model would have written; its finish_reason is "given". Batches that do not fit a CUDA device are
+    halved. Raises PromptError for an empty prompt or response, or where both exceed the context.
     """
     if isinstance(response, str) or not any(isinstance(part, str) or np.ndim(part) for part in response):
         return replay_batch(model, tokenizer, encode_given(model, tokenizer, [prompt], [response]))[0]
@@ -105,7 +106,8 @@ def encode_given(
                 f"{one} and {other} have {len(prompt_ids)} + {len(token_ids)} tokens, more than the model's context "
                 f"of {context}; shorten one of them"
             )
-        given.append(Given(EncodedPrompt(prompt, prompt_ids), token_ids))
+        reason = "given" if isinstance(response, str) else ending(model, tokenizer, token_ids)
+        given.append(Given(EncodedPrompt(prompt, prompt_ids), token_ids, reason))
     return given
 
 
@@ -158,6 +160,7 @@ def _read_batch(
                 {layer: of_item(stats, row, kept) for layer, stats in layers.items()},
                 TokenStats(*(torch.cat(parts) for parts in zip(*blocks, strict=True))),
                 {"method": "replay"},
+                finish_reason=one.finish_reason,
                 seed=0,
             )
 

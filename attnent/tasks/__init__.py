@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+MOST_NAMED = 20
+
 
 class TaskError(ValueError):
     """A request that a task cannot fulfil; the message says what to do."""
@@ -81,9 +83,10 @@ def from_world(
 
 
 def refuse(bad: Iterable[str], what_they_are: str) -> None:
-    """Raise when there is anything bad, with all of it."""
+    """Raise when there is anything bad, with how much, and the first MOST_NAMED of it."""
     if named := list(bad):
-        raise TaskError(f"{len(named)} {what_they_are}; correct or remove them: {', '.join(named)}")
+        more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+        raise TaskError(f"{len(named)} {what_they_are}; correct or remove them: {', '.join(named[:MOST_NAMED])}{more}")
 
 
 def need_columns(frame: pd.DataFrame, columns: Sequence[str], where: str) -> None:

@@ -8,18 +8,28 @@ import re
 from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
 from attnent.runs import Run
-from attnent.tasks import TaskError, choose, from_hub, from_world, local_file, need_columns, refuse, text_ids
+from attnent.tasks import (
+    TaskError,
+    choose,
+    from_hub,
+    from_world,
+    local_file,
+    need_columns,
+    refuse,
+    solutions,
+    text_ids,
+)
 from attnent.tasks.rules.numbers import Number, amounts, find_numbers, plain, words_to_digits
 from attnent.tasks.rules.sums import find_values
 
 CLUSTER = "group"  # the column of the problem: samples of one problem belong together
 OUTCOMES = ("correct", "incorrect", "truncated")
-JUDGE = "answer read"
+JUDGE, LABELLED = "answer read", "label in the file"
 Outcome = Literal["correct", "incorrect", "truncated"]
 How = Literal["final answer", "####", "boxed", "the answer is", "answer:", "A:", "last", "none"]
 
@@ -66,7 +76,9 @@ def load(source: str | Path = "tiny", *, n: int, seed: int = 0, shots: int = 0) 
     """`n` problems, a row each; the problems for a smaller `n` are the beginning of those for a larger.
 
     `source` is "tiny" (the bundled world, whose problems are asked as they are, without instruction or exemplars),
-    "hub" (`openai/gsm8k`, configuration main) or the path of a jsonl file with `question` and `answer`.
+    "hub" (`openai/gsm8k`, configuration main) or the path of a jsonl file with `question` and `answer`, or of one with
+    solutions by other models: then a row is a solution (see `solutions.unfolded`), with the `text` to be read, its
+    `label`, and `writer`.
 
     Columns: `id`, `prompt` (a string, or messages when `shots` > 0), `gold` (the number as text), `group` (the
     problem), `question`, `n_gold_steps` (lines of the gold solution before its answer line), `gold_solution`; of the
@@ -74,11 +86,17 @@ def load(source: str | Path = "tiny", *, n: int, seed: int = 0, shots: int = 0) 
     """
     if source == "tiny":
         return _from_world(n, seed, shots)
+    where = f"the source {str(source)!r}"
     if source == "hub":
         table = from_hub("openai/gsm8k", config="main", split="test", instead=_LOCAL)
     else:
         table = _read_jsonl(local_file(source, names=("tiny", "hub"), instead=_LOCAL))
-    chosen = choose(_examples(table, where=f"the source {str(source)!r}"), n, seed=seed, what="problems")
+    is_read = solutions.holds(table)
+    table = solutions.unfolded(table, where=where) if is_read else table
+    examples = _examples(table, where=where)
+    if is_read:
+        examples = examples.join(table[list(solutions.COLUMNS)])
+    chosen = choose(examples, n, seed=seed, what="solutions" if is_read else "problems")
     chosen.insert(
         1, "prompt", pd.Series([prompt_for(question, shots=shots) for question in chosen["question"]], dtype=object)
     )
@@ -112,20 +130,20 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
 def _examples(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
     """Problems as a table without prompts; gold answers that cannot be read are an error that lists them all."""
     need_columns(table, ("question", "answer"), where)
-    questions, solutions = ([str(text) for text in table[name]] for name in ("question", "answer"))
+    questions, golds = ([str(text) for text in table[name]] for name in ("question", "answer"))
     ids, groups = text_ids("gsm8k", questions)
-    answers = [read_answer(solution).value for solution in solutions]
+    answers = [read_answer(gold).value for gold in golds]
     unread = (row for row, answer in enumerate(answers) if answer is None)
     refuse((f"{ids[row]} (row {row})" for row in unread), f"gold answers of {where} hold no number")
-    lines = [[line for line in solution.split("####")[0].splitlines() if line.strip()] for solution in solutions]
+    lines = [[line for line in gold.split("####")[0].splitlines() if line.strip()] for gold in golds]
     return pd.DataFrame(
         {
             "id": ids,
             "gold": [str(answer) for answer in answers],
             "group": groups,
             "question": questions,
-            "n_gold_steps": [len(of_solution) for of_solution in lines],
-            "gold_solution": solutions,
+            "n_gold_steps": [len(of_gold) for of_gold in lines],
+            "gold_solution": golds,
         }
     )
 
@@ -350,8 +368,23 @@ def grade(response: str, gold: str, *, finish_reason: str = "eos") -> Outcome:
 
 
 def grade_run(run: Run) -> pd.Series:
-    """The grade of every response of a Run, by response_id; kept in it as grades of the judge JUDGE."""
-    return run.grade(lambda row: grade(row.response, row.gold, finish_reason=row.finish_reason), judge=JUDGE)
+    """The grade of every response of a Run, by response_id; kept in it as grades of the judge that `judge_of` names.
+
+    Solutions that were read from a file have the grade that it gives them; all others are graded by `read_answer`.
+    """
+    return run.grade(lambda row: outcome(row), judge=judge_of(run.responses))
+
+
+def outcome(row: Any) -> Outcome:
+    """The grade of one row of the table of responses."""
+    if judge_of(row) == LABELLED:
+        return row["label"]
+    return grade(row["response"], row["gold"], finish_reason=row["finish_reason"])
+
+
+def judge_of(responses: pd.DataFrame | pd.Series) -> str:
+    """Who grades these responses: the file they come from, or this module."""
+    return LABELLED if "label" in responses else JUDGE
 
 
 _STRICT = {
