@@ -1,6 +1,6 @@
 """The critic: where a wrong solution went wrong, and how far the critic itself can be trusted."""
 
-from attnent.critic.critics import OFFLINE
+from attnent.critic.critics import OFFLINE, offline_for
 from attnent.critic.equations import FalseEquation, check_arithmetic
 from attnent.critic.labels import mark
 from attnent.critic.quotes import CriticError, align
@@ -21,6 +21,7 @@ __all__ = [
     "align",
     "check_arithmetic",
     "mark",
+    "offline_for",
     "planted_errors",
     "process_bench",
     "read_process_bench",

@@ -36,12 +36,16 @@ class Answer:
         return {"text/plain": f"Answer. {self.text}", "text/html": shown, ANSWER: facts}
 
 
-def answer(comparison: Comparison, *, n: int, accuracy: float | None = None) -> Answer:
-    """The `sentences` on a comparison as the answer of a notebook; its main effect is that of the first measure."""
+def answer(comparison: Comparison, *, n: int, accuracy: float | None = None, whose: str = "") -> Answer:
+    """The `sentences` on a comparison as the answer of a notebook; its main effect is that of the first measure.
+
+    `whose` attention it is, where it is not that of who wrote the responses, is said first.
+    """
     main = comparison.primary[0]
     name = f"AUROC of {title_and_unit(main)[0]}, {comparison.a} over {comparison.b} {comparison.unit}"
     effect = comparison.interval(comparison.tested, main)
-    return Answer(sentences(comparison), n, accuracy, effect, name)
+    said = f"{whose[0].upper()}{whose[1:]}: {sentences(comparison)}" if whose else sentences(comparison)
+    return Answer(said, n, accuracy, effect, name)
 
 
 def sentences(comparison: Comparison) -> str:

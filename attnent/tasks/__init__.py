@@ -6,13 +6,14 @@ back.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 MOST_NAMED = 20
+ASK_HUB_SECONDS = 5.0
 
 
 class TaskError(ValueError):
@@ -65,6 +66,33 @@ def from_hub(dataset: str, *, config: str | None, split: str, instead: str) -> p
         raise TaskError(
             f"the data set {dataset} cannot be loaded ({reason}); pass as source the path of {instead}"
         ) from error
+
+
+def source_of(source: str, model: str, *, dataset: str, offline: str, too_hard_for: Collection[str] = ()) -> str:
+    """What a notebook's source "auto" means for a model; any other source is itself.
+
+    The bundled model is asked about its world, "tiny"; every other is given the data set of the Hub, "hub", or what
+    comes with this package, `offline`, where the Hub does not give it or the model is among those it is too hard for.
+    """
+    if source != "auto":
+        return source
+    if model == "tiny":
+        return "tiny"
+    return offline if model in too_hard_for or not _given_by_hub(dataset) else "hub"
+
+
+def _given_by_hub(dataset: str) -> bool:
+    """Whether a data set of the Hub has been fetched, or can be."""
+    from datasets.config import HF_DATASETS_CACHE
+    from huggingface_hub import HfApi
+
+    if (Path(HF_DATASETS_CACHE) / dataset.replace("/", "___")).is_dir():
+        return True
+    try:
+        HfApi().dataset_info(dataset, timeout=ASK_HUB_SECONDS)
+    except Exception:  # no network, no such server, an answer that is none: all the same here
+        return False
+    return True
 
 
 def from_world(

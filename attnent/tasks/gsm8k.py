@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
+from attnent import tasks
 from attnent.runs import Run
 from attnent.tasks import (
     TaskError,
@@ -37,6 +38,8 @@ INSTRUCTION = (
     "Work out the following problem. Reason step by step, and end your response with a line of the form: "
     '"The final answer is N", where N is just the number.'
 )
+_HUB = "openai/gsm8k"
+_TOO_HARD_FOR = ("smollm2",)  # it solves next to none
 _LOCAL = "a jsonl file whose lines hold `question` and `answer` (the solution, `#### 29` at its end)"
 
 # Eight worked problems, written for this project: (problem, solution).
@@ -88,7 +91,7 @@ def load(source: str | Path = "tiny", *, n: int, seed: int = 0, shots: int = 0) 
         return _from_world(n, seed, shots)
     where = f"the source {str(source)!r}"
     if source == "hub":
-        table = from_hub("openai/gsm8k", config="main", split="test", instead=_LOCAL)
+        table = from_hub(_HUB, config="main", split="test", instead=_LOCAL)
     else:
         table = _read_jsonl(local_file(source, names=("tiny", "hub"), instead=_LOCAL))
     is_read = solutions.holds(table)
@@ -101,6 +104,11 @@ def load(source: str | Path = "tiny", *, n: int, seed: int = 0, shots: int = 0) 
         1, "prompt", pd.Series([prompt_for(question, shots=shots) for question in chosen["question"]], dtype=object)
     )
     return chosen
+
+
+def source_of(source: str, model: str) -> str:
+    """What "auto" means for a model: its world, GSM8K, or where that cannot be fetched or is too hard "plain"."""
+    return tasks.source_of(source, model, dataset=_HUB, offline="plain", too_hard_for=_TOO_HARD_FOR)
 
 
 def _from_world(n: int, seed: int, shots: int) -> pd.DataFrame:
@@ -127,6 +135,9 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+_ANSWER_LINE = re.compile(r"####|^A:", re.MULTILINE)
+
+
 def _examples(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
     """Problems as a table without prompts; gold answers that cannot be read are an error that lists them all."""
     need_columns(table, ("question", "answer"), where)
@@ -135,7 +146,7 @@ def _examples(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
     answers = [read_answer(gold).value for gold in golds]
     unread = (row for row, answer in enumerate(answers) if answer is None)
     refuse((f"{ids[row]} (row {row})" for row in unread), f"gold answers of {where} hold no number")
-    lines = [[line for line in gold.split("####")[0].splitlines() if line.strip()] for gold in golds]
+    lines = [[line for line in _ANSWER_LINE.split(gold)[0].splitlines() if line.strip()] for gold in golds]
     return pd.DataFrame(
         {
             "id": ids,
@@ -163,17 +174,29 @@ def surface(examples: pd.DataFrame) -> pd.DataFrame:
     `examples` has `id` or `response_id`, which is the index then, and `question`: its lengths (`n_characters`,
     `n_words`, `n_sentences`) and its numbers (`n_numbers`, `largest_number`, `n_digits` and `digit_sum` of all,
     `n_number_words`, `n_times_words` such as twice or half). Where there is a `gold_solution`, its operators (`n_plus`,
-    `n_minus`, `n_times`, `n_divided`) and `largest_result`; `n_gold_steps` and `n_children` where they are known.
+    `n_minus`, `n_times`, `n_divided`) and `largest_result`; `n_gold_steps`, `n_children` and `level` where they are
+    known, and of solutions by others who wrote them, a column of 0 and 1 a `writer`.
     """
     name = "response_id" if "response_id" in examples else "id"
     need_columns(examples, (name, "question"), "the table of problems")
     features = pd.DataFrame(map(_shown, examples["question"]))
     if "gold_solution" in examples:
         features = features.join(pd.DataFrame(map(_worked, examples["gold_solution"])))
-    for known in ("n_gold_steps", "n_children"):
+    for known in ("n_gold_steps", "n_children", "level"):
         if known in examples:
             features[known] = examples[known].to_numpy()
+    if "writer" in examples:
+        features = features.join(pd.get_dummies(examples["writer"].reset_index(drop=True), prefix="writer"))
     return features.set_index(pd.Index(examples[name])).astype(float)
+
+
+def strata(responses: pd.DataFrame) -> pd.Series:
+    """Problems of like difficulty, by response_id: the `level` of plain problems, else the steps of the gold solution."""
+    known = responses.set_index("response_id")
+    if "level" in known:
+        return "level " + known["level"].astype(str)
+    edges = [0, 2, 3, 4, float("inf")]
+    return pd.cut(known["n_gold_steps"], edges, labels=["1-2 steps", "3 steps", "4 steps", "5 or more"])
 
 
 def _shown(question: str) -> dict[str, int | float]:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
+from attnent import tasks
 from attnent.llm import LLM, Request
 from attnent.runs import Run
 from attnent.tasks import TaskError, choose, facts, from_hub, from_world, local_file, need_columns, refuse, text_ids
@@ -26,6 +28,7 @@ CLUSTER = "group"  # the column of whom or what is asked about: what a model kno
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 OFFLINE = "offline rules"
 
+_HUB = "google/simpleqa-verified"
 _LOCAL = "a csv file with the columns `problem` and `answer`"
 _KINDS = ("topic", "answer_type", "multi_step", "requires_reasoning")  # what SimpleQA Verified says of a question
 _WIKIPEDIA_PAGE = re.compile(r"wikipedia\.org/wiki/(.+?)(?=[?#\s]|['\"]?,\s*['\"]?https?:|['\"]?]|$)")
@@ -51,10 +54,15 @@ def load(source: str | Path = "tiny", *, n: int, seed: int = 0) -> pd.DataFrame:
     if source == "facts":
         return facts.load(n, seed)
     if source == "hub":
-        table = from_hub("google/simpleqa-verified", config=None, split="eval", instead=_LOCAL)
+        table = from_hub(_HUB, config=None, split="eval", instead=_LOCAL)
     else:
         table = _read_csv(local_file(source, names=("tiny", "facts", "hub"), instead=_LOCAL))
     return choose(_examples(table, where=f"the source {str(source)!r}"), n, seed=seed, what="questions")
+
+
+def source_of(source: str, model: str) -> str:
+    """What "auto" means for a model: its world, SimpleQA Verified, or where that cannot be fetched "facts"."""
+    return tasks.source_of(source, model, dataset=_HUB, offline="facts")
 
 
 def _from_world(n: int, seed: int) -> pd.DataFrame:
@@ -94,7 +102,8 @@ def surface(examples: pd.DataFrame) -> pd.DataFrame:
 
     `examples` has `id` or `response_id`, which is the index then, and `question`: its lengths (`n_characters`,
     `n_words`), `n_capitals` (words with one, after the first), `n_numbers` and `n_years`. `tier`, `attribute` and what
-    SimpleQA Verified says of it give a column of 0 and 1 for each of their values, such as `tier_head`.
+    SimpleQA Verified says of it give a column of 0 and 1 for each of their values, such as `tier_head`; `popularity`
+    gives `log_popularity`, 0 where there is none.
     """
     name = "response_id" if "response_id" in examples else "id"
     need_columns(examples, (name, "question"), "the table of questions")
@@ -106,6 +115,8 @@ def surface(examples: pd.DataFrame) -> pd.DataFrame:
         "n_numbers": questions.str.count(r"\d+(?:[.,]\d+)*"),
         "n_years": questions.str.count(r"\b(?:1\d|20)\d\d\b"),
     }
+    if "popularity" in examples:
+        features["log_popularity"] = np.log(examples["popularity"].set_axis(questions.index)).fillna(0)
     kinds = [column for column in ("tier", "attribute", *_KINDS) if column in examples]
     said = examples[kinds].astype(str).set_axis(questions.index)
     return pd.get_dummies(pd.DataFrame(features).join(said), columns=kinds).astype(float)
