@@ -32,14 +32,11 @@ def load(source: str | Path = "tiny", *, n: int, seed: int = 0) -> pd.DataFrame:
     if source == "tiny":
         return _from_world(n, seed)
     if source in _OURS:
-        text, where = (
-            files("attnent.tasks").joinpath(_OURS[source]).read_text(encoding="utf-8"),
-            f"the {source} prompts",
-        )
+        path, where = files("attnent.tasks").joinpath(_OURS[source]), f"the {source} prompts"
     else:
         path = local_file(source, names=("tiny", *_OURS), instead=_LOCAL)
-        text, where = path.read_text(encoding="utf-8-sig"), str(path)
-    content = _read(text, where)
+        where = str(path)
+    content = _read(path.read_text(encoding="utf-8-sig"), where)
     genres = {"factual": "facts", "creative": content["creative_genres"]} if source in _OURS else {k: k for k in KINDS}
     return pd.concat([_of_kind(kind, content, genres[kind], n, seed) for kind in KINDS], ignore_index=True)
 
@@ -94,7 +91,7 @@ def _from_world(n: int, seed: int) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _read(text: str, where: str) -> dict[str, list[str]]:
+def _read(text: str, where: str) -> dict[str, Any]:
     """The lists of a file, of which the prompts, and the subjects where there are any, are checked."""
     try:
         content = json.loads(text)
@@ -121,7 +118,7 @@ def _check_subjects(content: dict[str, Any], where: str) -> None:
     refuse((one for one, n in Counter(subjects).items() if n > 1), f"subjects of {where} name more than one pair")
 
 
-def _of_kind(kind: str, content: dict[str, list[str]], genre: str | list[str], n: int, seed: int) -> pd.DataFrame:
+def _of_kind(kind: str, content: dict[str, Any], genre: str | list[str], n: int, seed: int) -> pd.DataFrame:
     ids, groups = text_ids(kind, content[kind])
     frame = pd.DataFrame({"id": ids, "prompt": content[kind], "kind": kind, "group": groups, "genre": genre})
     if "subjects" not in content:

@@ -191,7 +191,7 @@ def surface(examples: pd.DataFrame) -> pd.DataFrame:
 
 
 def strata(responses: pd.DataFrame) -> pd.Series:
-    """Problems of like difficulty, by response_id: the `level` of plain problems, else the steps of the gold solution."""
+    """What problems of like difficulty share, by response_id: their `level` if plain, else steps of the gold solution."""
     known = responses.set_index("response_id")
     if "level" in known:
         return "level " + known["level"].astype(str)
