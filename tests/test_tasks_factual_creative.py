@@ -228,11 +228,24 @@ def test_more_pairs_than_there_are_is_refused():
         factual_creative.load("pairs", n=97)
 
 
-def test_the_genre_of_a_creative_prompt_stays_with_its_pair():
-    examples = factual_creative.load("pairs", n=40, seed=2).set_index("prompt")
-    verse = examples[examples.index.str.contains("verse|rhyme|lyrical|ballad|poetry")]
-    assert len(verse) > 5
-    assert set(verse["genre"]) == {"poems"}
+@pytest.mark.parametrize(
+    ("words", "genre"),
+    [
+        ("verse|rhyme|lyrical|ballad|poetry", "poems"),
+        (" story|fairy tale|fable", "stories"),
+        ("letter|recipe|dialogue|leaflet", "other"),
+    ],
+)
+def test_the_genre_of_a_creative_prompt_stays_with_its_pair(words, genre):
+    examples = factual_creative.load("pairs", n=60, seed=2).query("kind == 'creative'")
+    of_words = examples[examples["prompt"].str.contains(words) & ~examples["prompt"].str.contains("love letters")]
+    assert len(of_words) > 4
+    assert set(of_words["genre"]) == {genre}
+
+
+def test_another_seed_chooses_other_pairs():
+    one, other = (set(factual_creative.load("pairs", n=30, seed=seed)["pair"]) for seed in (1, 2))
+    assert 0 < len(one & other) < 30
 
 
 def test_a_file_with_subjects_holds_pairs(tmp_path):

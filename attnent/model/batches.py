@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from attnent.model.prompts import EncodedPrompt
+from attnent.progress import Progress
 
 _Item = TypeVar("_Item")
 
@@ -20,6 +21,24 @@ def plan_batches(n_tokens: Sequence[int], batch_size: int) -> list[list[int]]:
         raise ValueError(f"batch_size is {batch_size}, but must be at least 1")
     order = sorted(range(len(n_tokens)), key=n_tokens.__getitem__)
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def in_batches(
+    n_tokens: Sequence[int],
+    batch_size: int,
+    traces_of: Callable[[list[int]], list[xr.Dataset]],
+    *,
+    doing: str,
+    progress: bool,
+) -> list[xr.Dataset]:
+    """The traces of items with so many tokens, in their order; `traces_of` gives those of one batch of indices."""
+    found: dict[int, xr.Dataset] = {}
+    with Progress(len(n_tokens), doing, shown=progress) as bar:
+        for batch in plan_batches(n_tokens, batch_size):
+            traces = traces_of(batch)
+            found |= zip(batch, traces, strict=True)
+            bar.advance(len(batch), n_tokens=sum(trace.sizes["step"] for trace in traces))
+    return [found[index] for index in range(len(n_tokens))]
 
 
 def in_memory(run: Callable[[Sequence[_Item]], Iterator[xr.Dataset]], items: Sequence[_Item]) -> list[xr.Dataset]:

@@ -4,7 +4,6 @@ The loop, the caches and the stopping are transformers' own; choosing the token 
 random numbers alone and in a batch.
 """
 
-import functools
 import hashlib
 import json
 import math
@@ -28,9 +27,8 @@ from transformers import (
 
 from attnent.model.assembly import TokenStats, assemble, ending, eos_ids, of_item, token_stats_
 from attnent.model.attention import Watch, stats_of_pass, watching
-from attnent.model.batches import in_memory, left_padded, pad_id, plan_batches
+from attnent.model.batches import in_batches, in_memory, left_padded, pad_id
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompt, encode_prompts
-from attnent.progress import Progress
 
 SMALLEST_TEMPERATURE = 1e-3  # scores divided by less would leave the range of half precision
 
@@ -55,15 +53,15 @@ def generate(
     """
     encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
     seeds = item_seeds(seed, prompts)
-    traces: dict[int, xr.Dataset] = {}
-    run = functools.partial(generate_batch, model, tokenizer, max_new_tokens=max_new_tokens, temperature=temperature)
-    with Progress(len(encoded), "generating", shown=progress) as bar:
-        for batch in plan_batches([len(one.token_ids) for one in encoded], batch_size):
-            items, own_seeds = [encoded[index] for index in batch], [seeds[index] for index in batch]
-            for index, trace in zip(batch, run(items, own_seeds), strict=True):
-                traces[index] = trace
-                bar.advance(1, n_tokens=trace.sizes["step"])
-    return [traces[index] for index in range(len(encoded))]
+
+    def traces_of(batch: list[int]) -> list[xr.Dataset]:
+        items, own_seeds = [encoded[index] for index in batch], [seeds[index] for index in batch]
+        return generate_batch(
+            model, tokenizer, items, own_seeds, max_new_tokens=max_new_tokens, temperature=temperature
+        )
+
+    n_tokens = [len(one.token_ids) for one in encoded]
+    return in_batches(n_tokens, batch_size, traces_of, doing="generating", progress=progress)
 
 
 def attention_row(

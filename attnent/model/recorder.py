@@ -94,11 +94,13 @@ def record(
         start, n_new, n_tokens = time.monotonic(), 0, 0
         with Progress(len(ids), f"recording {task}", shown=progress, done=len(done)) as bar:
             for batch in missing_batches:
-                for index, trace in zip(batch, work.traces(batch), strict=True):
-                    if ids[index] not in done:
-                        run.save(ids[index], trace)
-                        n_new, n_tokens = n_new + 1, n_tokens + trace.sizes["step"]
-                        bar.advance(1, n_tokens=trace.sizes["step"])
+                written = zip(batch, work.traces(batch), strict=True)
+                new = {ids[index]: trace for index, trace in written if ids[index] not in done}
+                for response_id, trace in new.items():
+                    run.save(response_id, trace)
+                in_batch = sum(trace.sizes["step"] for trace in new.values())
+                n_new, n_tokens = n_new + len(new), n_tokens + in_batch
+                bar.advance(len(new), n_tokens=in_batch)
         seconds = time.monotonic() - start
         sessions = run.manifest.get("sessions", [])
         if n_new:

@@ -15,9 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attnent.model.assembly import TokenStats, assemble, ending, of_item, token_stats_
 from attnent.model.attention import Watch, stats_of_pass, watching
-from attnent.model.batches import in_memory, left_padded, pad_id, plan_batches
+from attnent.model.batches import in_batches, in_memory, left_padded, pad_id
 from attnent.model.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt
-from attnent.progress import Progress
 
 ROWS_OF_LOGITS_AT_ONCE = 64
 
@@ -70,13 +69,11 @@ def replay(
     if isinstance(response, str) or not any(isinstance(part, str) or np.ndim(part) for part in response):
         return replay_batch(model, tokenizer, encode_given(model, tokenizer, [prompt], [response]))[0]
     given = encode_given(model, tokenizer, prompt, response)
-    traces: dict[int, xr.Dataset] = {}
-    with Progress(len(given), "reading", shown=progress) as bar:
-        for batch in plan_batches([n_tokens_of(one) for one in given], batch_size):
-            for index, trace in zip(batch, replay_batch(model, tokenizer, [given[i] for i in batch]), strict=True):
-                traces[index] = trace
-                bar.advance(1, n_tokens=trace.sizes["step"])
-    return [traces[index] for index in range(len(given))]
+
+    def traces_of(batch: list[int]) -> list[xr.Dataset]:
+        return replay_batch(model, tokenizer, [given[index] for index in batch])
+
+    return in_batches([n_tokens_of(one) for one in given], batch_size, traces_of, doing="reading", progress=progress)
 
 
 def encode_given(
