@@ -191,7 +191,7 @@ def surface(examples: pd.DataFrame) -> pd.DataFrame:
 
 
 def strata(responses: pd.DataFrame) -> pd.Series:
-    """What problems of like difficulty share, by response_id: their `level` if plain, else steps of the gold solution."""
+    """What problems of like difficulty share, by response_id: the `level` of plain ones, else steps of the gold."""
     known = responses.set_index("response_id")
     if "level" in known:
         return "level " + known["level"].astype(str)
