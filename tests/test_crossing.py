@@ -217,3 +217,18 @@ def test_a_cell_that_few_texts_of_a_kind_have_is_left_out():
     rest = TOKENS[~odd].assign(x=0.0)
     means = adjusted(rest.assign(x=np.where(rest["cell"] == "number 0", 1e6 * rest["step"], 0.0)), EXAMPLES, ["x"])
     np.testing.assert_allclose(means["x"], 0.0)
+
+
+def test_what_is_usual_lies_half_way_between_the_kinds():
+    one_cell = TOKENS[TOKENS["cell"] == "word 3"]
+    values = np.random.default_rng(4).normal(size=len(one_cell))
+    means = adjusted(one_cell.assign(x=values), EXAMPLES, ["x"])["x"]
+    of_kinds = means.groupby(EXAMPLES["kind_of_text"]).mean()
+    np.testing.assert_allclose(of_kinds[FACTUAL], -of_kinds[CREATIVE], atol=1e-12)
+
+
+def test_a_window_drops_the_responses_that_do_not_fill_it():
+    n_steps = TOKENS.groupby("response_id").size()
+    assert 0 < (n_steps < 80).sum() < len(n_steps)
+    kept = adjusted(TOKENS.assign(x=0.0), EXAMPLES, ["x"], first=80).index
+    assert set(kept) == set(n_steps.index[n_steps >= 80])
