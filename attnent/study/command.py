@@ -81,7 +81,8 @@ def _joined(words: Sequence[str]) -> Iterator[str]:
 
 def run_study(chosen: argparse.Namespace) -> int:
     """Run the notebooks one after the other; a failed one does not stop the rest. 0 where all completed."""
-    from attnent.study.index import write_index  # these take their time to load
+    from attnent.study.estimate import estimate  # these take their time to load
+    from attnent.study.index import write_index
     from attnent.study.notebook import run_notebook, study_folder
     from attnent.study.parameters import check_names, parameters_of
 
@@ -100,11 +101,16 @@ def run_study(chosen: argparse.Namespace) -> int:
     out_dir.mkdir(parents=True, exist_ok=True)
     failed = 0
     print(f"Notebooks of {notebooks[0].parent.resolve()}, results into {out_dir}", flush=True)
+    folders = {notebook: study_folder(out_dir, given["model"], notebook, values[notebook]) for notebook in notebooks}
+    defaults = {
+        notebook: {name: parameter.default for name, parameter in has.items()} for notebook, has in known.items()
+    }
+    if said := estimate({notebook: defaults[notebook] | values[notebook] for notebook in notebooks}, folders):
+        print(said, flush=True)
     for place, notebook in enumerate(notebooks, start=1):
         print(f"[{place}/{len(notebooks)}] {notebook.stem}", flush=True)
         try:
-            folder = study_folder(out_dir, given["model"], notebook, values[notebook])
-            outcome = run_notebook(notebook, values[notebook], folder)
+            outcome = run_notebook(notebook, values[notebook], folders[notebook])
             write_index(out_dir)
         except (StudyError, OSError) as error:
             failed += 1
