@@ -79,21 +79,24 @@ def load(source: str | Path = "tiny", *, n: int, seed: int = 0, shots: int = 0) 
     """`n` problems, a row each; the problems for a smaller `n` are the beginning of those for a larger.
 
     `source` is "tiny" (the bundled world, whose problems are asked as they are, without instruction or exemplars),
-    "hub" (`openai/gsm8k`, configuration main) or the path of a jsonl file with `question` and `answer`, or of one with
-    solutions by other models: then a row is a solution (see `solutions.unfolded`), with the `text` to be read, its
-    `label`, and `writer`.
+    "plain" (arithmetic in plain English, two solved problems before each: see `tasks.plain`), "hub" (`openai/gsm8k`,
+    configuration main) or the path of a jsonl file with `question` and `answer`, or of one with solutions by other
+    models: then a row is a solution (see `solutions.unfolded`), with the `text` to be read, its `label`, and `writer`.
 
     Columns: `id`, `prompt` (a string, or messages when `shots` > 0), `gold` (the number as text), `group` (the
     problem), `question`, `n_gold_steps` (lines of the gold solution before its answer line), `gold_solution`; of the
-    bundled world also `n_children`, how many children do something, which is what makes its problems hard.
+    bundled world also `n_children`, how many children do something, which is what makes its problems hard; of plain
+    ones `level`, 1 to 4.
     """
     if source == "tiny":
         return _from_world(n, seed, shots)
+    if source == "plain":
+        return _plain(n, seed, shots)
     where = f"the source {str(source)!r}"
     if source == "hub":
         table = from_hub(_HUB, config="main", split="test", instead=_LOCAL)
     else:
-        table = _read_jsonl(local_file(source, names=("tiny", "hub"), instead=_LOCAL))
+        table = _read_jsonl(local_file(source, names=("tiny", "plain", "hub"), instead=_LOCAL))
     is_read = solutions.holds(table)
     table = solutions.unfolded(table, where=where) if is_read else table
     examples = _examples(table, where=where)
@@ -109,6 +112,14 @@ def load(source: str | Path = "tiny", *, n: int, seed: int = 0, shots: int = 0) 
 def source_of(source: str, model: str) -> str:
     """What "auto" means for a model: its world, GSM8K, or where that cannot be fetched or is too hard "plain"."""
     return tasks.source_of(source, model, dataset=_HUB, offline="plain", too_hard_for=_TOO_HARD_FOR)
+
+
+def _plain(n: int, seed: int, shots: int) -> pd.DataFrame:
+    from attnent.tasks import plain
+
+    if shots:
+        raise TaskError(f"shots is {shots}, but plain problems bring solved ones of their kind; pass shots=0")
+    return plain.load(n, seed)
 
 
 def _from_world(n: int, seed: int, shots: int) -> pd.DataFrame:
