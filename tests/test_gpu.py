@@ -61,7 +61,7 @@ def test_replay_gives_the_numbers_of_generate(tokenizer):
 
 
 def test_a_batch_that_does_not_fit_the_device_is_halved_and_gives_the_same_traces(tokenizer):
-    model = random_llama(num_hidden_layers=8, head_dim=64, max_position_embeddings=600).cuda()
+    model = random_llama(num_hidden_layers=8, head_dim=64, max_position_embeddings=2000).cuda()
     prompts = ["thin antenna " * n for n in range(20, 84)]
     alone = generate(model, tokenizer, prompts[-2:], max_new_tokens=12, batch_size=1, progress=False)
     torch.cuda.empty_cache()

@@ -1,21 +1,23 @@
 """The critics: each is given solved problems and says of each where the first error is.
 
-"exact"         in the bundled world, where the gold chain of each problem tells the first wrong step
+"exact"         where the gold chain of each problem tells the first wrong step: the bundled world, plain arithmetic
 "arithmetic"    the first false equation (`attnent.critic.equations`)
 an LLM          a language model, asked
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Literal, NamedTuple
 
 from pydantic import AliasChoices, BaseModel, Field
 
+from attnent.critic.chains import NoChainError, first_wrong, read_chain
 from attnent.critic.equations import check_arithmetic
 from attnent.critic.quotes import CriticError, How, find_quote
 from attnent.llm import LLM, Answer, Request
 from attnent.tiny.chance import WorldError
-from attnent.tiny.checking import first_error
+from attnent.tiny.checking import FirstError, first_error
 from attnent.tiny.reading import read_problem
 from attnent.trace import split_lines
 
@@ -80,18 +82,28 @@ def _first_wrong(case: Case) -> Finding:
     A missing step is marked at the equation that stands in its place, or at the answer line (the last line if there is
     none) where there are no more equations.
     """
-    try:
-        problem = read_problem(case.problem, case.gold)
-    except WorldError as error:
-        raise CriticError(
-            f"the exact critic knows only the bundled world, but {error}; use the arithmetic checker or an LLM"
-        ) from error
+    find = _by_gold(case)
     if not case.solution.strip():
         return Finding("none found", explanation="the solution is empty")
-    wrong = first_error(problem, case.solution)
+    wrong = find(case.solution)
     if wrong is None:
         return Finding("none found")
     return _found(case.solution, wrong.start, wrong.stop, wrong.kind, f"{wrong.expected} should stand here")
+
+
+def _by_gold(case: Case) -> Callable[[str], FirstError | None]:
+    """What finds the first wrong step: of the bundled world, whose texts have one form, or of real text."""
+    try:
+        return partial(first_error, read_problem(case.problem, case.gold))
+    except WorldError:
+        pass
+    try:
+        return partial(first_wrong, read_chain(case.problem, case.gold))
+    except NoChainError as error:
+        raise CriticError(
+            "the exact critic knows only the bundled world and problems whose gold solution is a chain with an "
+            f"equation a line (the source plain), but {error}; use the arithmetic checker or an LLM"
+        ) from error
 
 
 def _first_false(case: Case) -> Finding:

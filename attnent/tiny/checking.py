@@ -2,8 +2,10 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from fractions import Fraction
+from typing import Literal, NamedTuple
 
 from attnent.tiny.problems import OPERATORS, Problem, Step
 
@@ -12,6 +14,25 @@ ErrorKind = Literal["slip", "wrong operand", "copying", "missing step"]
 
 _EQUATION = re.compile(r"(\d+) ?([-+*/]) ?(\d+) ?= ?(-?\d+)")
 _ANSWER = re.compile(r"#### ?(-?\d+)")
+
+
+class Said(NamedTuple):
+    """An equation `left operator right = result` of a response and its place; in real text numbers may be fractions."""
+
+    left: int | Fraction
+    operator: str
+    right: int | Fraction
+    result: int | Fraction
+    start: int
+    stop: int
+
+
+class SaidAnswer(NamedTuple):
+    """The answer that a response gives and its place."""
+
+    value: int | Fraction
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -49,43 +70,57 @@ def first_error(problem: Problem, response: str) -> FirstError | None:
     operators, uses every number that the gold chain takes from the problem exactly as often, and otherwise only its
     own earlier results, each but the last at least once.
     """
-    equations = list(_EQUATION.finditer(response))
-    answers = list(_ANSWER.finditer(response))
-    if _right_in_other_order(problem, equations, answers):
+    equations = [
+        Said(int(match[1]), match[2], int(match[3]), int(match[4]), *match.span())
+        for match in _EQUATION.finditer(response)
+    ]
+    answers = [SaidAnswer(int(match[1]), *match.span()) for match in _ANSWER.finditer(response)]
+    return first_difference(problem, response, equations, answers[-1] if answers else None)
+
+
+def first_difference(
+    problem: Problem, response: str, equations: Sequence[Said], answer: SaidAnswer | None
+) -> FirstError | None:
+    """The same for equations and an answer that are read already."""
+    if _right_in_other_order(problem, equations, answer):
         return None
-    results: list[int] = []
-    for index, match in enumerate(equations):
-        left, operator, right, result = int(match[1]), match[2], int(match[3]), int(match[4])
+    results: list[int | Fraction] = []
+    for index, (left, operator, right, result, *span) in enumerate(equations):
         if index == problem.n_steps:
-            return FirstError(index, "wrong operand", *match.span(), f"#### {problem.answer}")
+            return FirstError(index, "wrong operand", *span, f"#### {problem.answer}")
         gold = problem.steps[index]
         expected = f"{gold.left}{gold.operator}{gold.right}={gold.result}"
         if not _same_operation(gold, left, operator, right):
             kind = _operand_kind(problem, index, (left, operator, right), results)
-            return FirstError(index, kind, *match.span(), expected)
+            return FirstError(index, kind, *span, expected)
         if result != gold.result:
-            return FirstError(index, "slip", *match.span(), expected)
+            return FirstError(index, "slip", *span, expected)
         results.append(result)
     last_line = (response.rstrip().rfind("\n") + 1, len(response))
     if len(equations) < problem.n_steps:
         gold = problem.steps[len(equations)]
-        span = answers[-1].span() if answers else last_line
+        span = (answer.start, answer.stop) if answer else last_line
         return FirstError(
             len(equations), "missing step", *span, f"{gold.left}{gold.operator}{gold.right}={gold.result}"
         )
-    if not answers:
+    if not answer:
         return FirstError(len(equations), "missing step", *last_line, f"#### {problem.answer}")
-    if int(answers[-1][1]) != problem.answer:
-        return FirstError(len(equations), "copying", *answers[-1].span(), f"#### {problem.answer}")
+    if answer.value != problem.answer:
+        return FirstError(len(equations), "copying", answer.start, answer.stop, f"#### {problem.answer}")
     return None
 
 
-def _same_operation(gold: Step, left: int, operator: str, right: int) -> bool:
+def _same_operation(gold: Step, left: int | Fraction, operator: str, right: int | Fraction) -> bool:
     swapped = operator in "+*" and (right, left) == (gold.left, gold.right)
     return operator == gold.operator and ((left, right) == (gold.left, gold.right) or swapped)
 
 
-def _operand_kind(problem: Problem, index: int, equation: tuple[int, str, int], results: list[int]) -> ErrorKind:
+def _operand_kind(
+    problem: Problem,
+    index: int,
+    equation: tuple[int | Fraction, str, int | Fraction],
+    results: Sequence[int | Fraction],
+) -> ErrorKind:
     """The kind of an equation whose operands or operator are not those of gold step `index`."""
     left, operator, right = equation
     gold = problem.steps[index]
@@ -115,9 +150,9 @@ def _misspelt(got: str, want: str) -> bool:
     return len(long) == len(short) + 1 and any(long[:place] + long[place + 1 :] == short for place in range(len(long)))
 
 
-def _right_in_other_order(problem: Problem, equations: list[re.Match[str]], answers: list[re.Match[str]]) -> bool:
-    chain = [(int(match[1]), match[2], int(match[3]), int(match[4])) for match in equations]
-    if not answers or int(answers[-1][1]) != problem.answer or not chain or chain[-1][3] != problem.answer:
+def _right_in_other_order(problem: Problem, equations: Sequence[Said], answer: SaidAnswer | None) -> bool:
+    chain = [one[:4] for one in equations]
+    if not answer or answer.value != problem.answer or not chain or chain[-1][3] != problem.answer:
         return False
     if Counter(operator for _, operator, _, _ in chain) != Counter(step.operator for step in problem.steps):
         return False
@@ -130,7 +165,7 @@ def _right_in_other_order(problem: Problem, equations: list[re.Match[str]], answ
     return _can_source(operands, [result for *_, result in chain], given, frozenset())
 
 
-def _can_source(operands: list, results: list[int], given: Counter[int], used: frozenset[int]) -> bool:
+def _can_source(operands: list, results: list, given: Counter[int], used: frozenset[int]) -> bool:
     """Whether each operand can come from the problem or an earlier result, with all numbers and all results used."""
     if not operands:
         return not +given and used == frozenset(range(len(results) - 1))

@@ -6,6 +6,7 @@ A problem is held out by the hash of its text, so no test problem can be in any 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import add, floordiv, mul, sub
 from random import Random
 from typing import Literal
 
@@ -15,7 +16,7 @@ from attnent.tiny.words import WORDS
 Split = Literal["train", "test"]
 
 
-OPERATORS = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
+OPERATORS = {"+": add, "-": sub, "*": mul, "/": floordiv}
 
 _MULTIPLES = {2: "doubles", 3: "triples"}
 PARTS = (2, 3, 4, 5, 6)

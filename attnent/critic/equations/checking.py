@@ -10,6 +10,8 @@ from attnent.critic.equations.expressions import (
     Expression,
     NotArithmeticError,
     Number,
+    Operation,
+    Operator,
     Token,
     numbers_in,
     parse,
@@ -36,6 +38,17 @@ class FalseEquation(NamedTuple):
     stop: int
     left: Fraction
     right: Fraction
+
+
+class Calculation(NamedTuple):
+    """One operation on two numbers with its result as stated, and the characters of the equation that it is part of."""
+
+    left: Fraction
+    operator: Operator
+    right: Fraction
+    result: Fraction
+    start: int
+    stop: int
 
 
 class _Side(NamedTuple):
@@ -72,13 +85,50 @@ def check_arithmetic(solution: str) -> list[FalseEquation]:
     return outer
 
 
-def _check(solution: str, tokens: list[Token], offset: int) -> Iterator[FalseEquation]:
-    """The false equations of one line; `offset` is the place in the solution where its tokens begin to count."""
+def calculations(solution: str) -> Iterator[Calculation]:
+    """What the equations of a solution calculate, right or wrong, in order; calculator notes are not read.
+
+    `2 + 3 + 4 = 10` is two calculations: `2 + 3 = 5`, worked out here, and `5 + 4 = 10`, as it is stated. An equation
+    that has no value (8 / 0) is left alone.
+    """
+    for line in _LINE.finditer(solution):
+        for left, right in _equations(tokenize(line[0])):
+            place = line.start() + left.tokens[0].start, line.start() + _end(right.tokens)
+            try:
+                stated = _value(right.readings[-1], "share")
+                parts = [
+                    Calculation(_value(one.left, "share"), one.operator, _value(one.right, "share"), value, *place)
+                    for one in _operations(left.readings[0])
+                    for value in [_value(one, "share")]
+                ]
+            except NotArithmeticError:
+                continue
+            if parts:
+                yield from parts[:-1]
+                yield parts[-1]._replace(result=stated)
+
+
+def _operations(expression: Expression) -> list[Operation]:
+    """The operations of an expression in the order in which they are done."""
+    if isinstance(expression, Number):
+        return []
+    return [*_operations(expression.left), *_operations(expression.right), expression]
+
+
+def _equations(tokens: list[Token]) -> Iterator[tuple[_Side, _Side]]:
+    """Both sides of each equation of one line."""
     signs = [place for place, token in enumerate(tokens) if token.kind == "="]
     for before, sign, after in zip([-1, *signs], signs, [*signs[1:], len(tokens)], strict=False):
         left = _left_side(tokens[before + 1 : sign], linked=before >= 0)
         right = _right_side(tokens[sign + 1 : after])
-        if left and right and _is_claim(left, right) and _is_false(left, right):
+        if left and right and _is_claim(left, right):
+            yield left, right
+
+
+def _check(solution: str, tokens: list[Token], offset: int) -> Iterator[FalseEquation]:
+    """The false equations of one line; `offset` is the place in the solution where its tokens begin to count."""
+    for left, right in _equations(tokens):
+        if _is_false(left, right):
             start, stop = offset + left.tokens[0].start, offset + _end(right.tokens)
             values = (_value(side.readings[0], "share") for side in (left, right))
             yield FalseEquation(solution[start:stop], start, stop, *values)
