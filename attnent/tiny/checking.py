@@ -124,10 +124,11 @@ def _operand_kind(
     """The kind of an equation whose operands or operator are not those of gold step `index`."""
     left, operator, right = equation
     gold = problem.steps[index]
-    given = Counter(gold.given)
+    given: Counter[int | Fraction] = Counter(gold.given)
     for later in problem.steps[index + 1 :]:
-        takes_later = later.given and not Counter(later.given) - Counter((left, right))
-        if operator == later.operator and takes_later and not given & Counter((left, right)):
+        said = Counter((left, right))
+        takes_later = later.given and all(said[number] >= n for number, n in Counter(later.given).items())
+        if operator == later.operator and takes_later and not given & said:
             return "missing step"
     known = {int(number) for number in re.findall(r"\d+", problem.question)} | set(results)
     orders = [(left, right), (right, left)] if operator in "+*" else [(left, right)]
