@@ -32,7 +32,7 @@ def head_map(
     covariates: pd.DataFrame | None = None,
     seed: int = 0,
 ) -> xr.Dataset:
-    """AUROC of group `a` over `b` for every head, and p when clusters are permuted between the groups.
+    """AUROC of group `a` over `b` for every head, and p when clusters, and members within them, change places.
 
     `values` is (response, layer, head), one number a response and head; `clusters` says which responses are not
     independent. With `covariates`, by response, what they explain is taken away, linear and squared, and the residuals
@@ -83,12 +83,16 @@ def head_maps(values: xr.DataArray, comparison: Comparison) -> dict[str, xr.Data
 
 
 def _exchanges(clusters: Int[np.ndarray, " response"], rng: np.random.Generator) -> Iterator[Int[np.ndarray, " n"]]:
-    """Orders of the responses in which clusters of like size have changed places, as whole blocks."""
+    """Orders of the responses in which clusters of like size have changed places, and members within each cluster.
+
+    Both levels, as Winkler et al. 2015 (NeuroImage 123): where clusters span the groups, the second tells them apart.
+    """
     blocks = blocks_of_like_size(clusters)
     for _ in range(N_RESAMPLES):
         order = np.empty(len(clusters), int)
         for block in blocks:
-            order[block] = block[rng.permutation(len(block))]
+            moved = block[rng.permutation(len(block))]
+            order[block] = moved if block.shape[1] == 1 else rng.permuted(moved, axis=1)
         yield order
 
 
