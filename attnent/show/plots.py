@@ -96,11 +96,14 @@ def lines(by_name: Mapping[str, xr.DataArray], *, title: str, y_title: str) -> g
 # ---- what a comparison found
 
 
-def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str) -> go.Figure:
+def effects(
+    tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str, x_title: str | None = None
+) -> go.Figure:
     """AUROC with 95 % intervals, a row a measure or subgroup, and a mark a kind of comparison (raw, windowed ...).
 
     Each table is indexed by measure (or subgroup) and has the columns auroc, low, high; where it has null_low and
-    null_high, a grey bar behind a mark spans them. 0.5 is no difference; the zone of no interest is shaded.
+    null_high, a grey bar behind a mark spans them. 0.5 is no difference; the zone of no interest is shaded. `x_title`
+    says so where the numbers are shares of pairs.
     """
     if all(table["auroc"].isna().all() for table in tables.values()):
         return style.too_few(title)
@@ -116,7 +119,7 @@ def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str) -
         marks.append(style.intervals(table[["auroc", "low", "high"]], y, said, marker=marker, name=name))
     figure.add_traces(marks)
     _no_difference(figure)
-    figure.update_xaxes(title_text=_over(a, b), range=[-0.02, 1.02])
+    figure.update_xaxes(title_text=x_title or _over(a, b), range=[-0.02, 1.02])
     labels = [style.wrapped(style.axis_title(str(row))) for row in rows]
     figure.update_yaxes(tickvals=[*range(len(rows))], ticktext=labels, automargin=True)
     figure.update_yaxes(range=[len(rows) - 0.4, -0.6])
