@@ -29,6 +29,7 @@ from attnent.tasks.rules.numbers import Number, amounts, find_numbers, plain, wo
 from attnent.tasks.rules.sums import find_values
 
 CLUSTER = "group"  # the column of the problem: samples of one problem belong together
+LENGTHS = ("n_prompt", "n_steps", "n_gold_steps", "n_children", "level")  # held fixed where responses have them
 OUTCOMES = ("correct", "incorrect", "truncated")
 JUDGE, LABELLED = "answer read", "label in the file"
 Outcome = Literal["correct", "incorrect", "truncated"]
