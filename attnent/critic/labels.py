@@ -33,9 +33,9 @@ COLUMNS = (
 def mark(run: Run, critic: str | LLM, *, repeats: int = 1) -> pd.DataFrame:
     """Where each wrong response of a gsm8k run went wrong; the rows, which are kept in the run.
 
-    `critic` is "exact" (bundled world, plain arithmetic), "arithmetic", or a language model, which is asked `repeats` times: as
-    the judges `llm.model`, `llm.model#1` ... Raises CriticError for another critic or a run of another source,
-    LLMError where nothing can be asked.
+    `critic` is "exact" (bundled world, plain arithmetic), "arithmetic", or a language model, which is asked `repeats`
+    times: as the judges `llm.model`, `llm.model#1` ... Raises CriticError for another critic or a run of another
+    source, LLMError where nothing can be asked.
     """
     if repeats < 1:
         raise CriticError(f"repeats is {repeats}; ask at least once")
