@@ -95,3 +95,10 @@ def test_an_answer_tells_its_facts_beside_its_text():
 
 def test_an_effect_that_could_not_be_determined_is_none():
     assert Answer("a", n=7, effect=NO_INTERVAL)._repr_mimebundle_()[ANSWER]["effect"] is None
+
+
+def test_a_readers_attention_is_called_so():
+    found = comparison_of(HIGH, HIGH, HIGH)
+    said = words.answer(found, n=90, whose="a reader's attention").text
+    assert said == f"A reader's attention: {words.sentences(found)}"
+    assert words.answer(found, n=90).text == words.sentences(found)
