@@ -72,15 +72,15 @@ def _measured(given: Mapping[str, Any]) -> Speed | None:
 
 
 def _most_tokens(given: Mapping[str, Any], seen: set[str]) -> int:
-    """How many tokens a notebook records at most; none where one before it records the same."""
+    """How many tokens a notebook writes and reads at most; none where one before it records the same."""
     if not set(_RECORDS) <= set(given):
         return 0
     recording = json.dumps({name: given.get(name) for name in _OF_A_RECORDING})
     if recording in seen:
         return 0
     seen.add(recording)
-    n_kinds = 2 if "prompts" in given else 1
-    return n_kinds * given["n"] * given["max_new_tokens"]
+    times = 2 * (1 + 2) if "prompts" in given else 1  # two kinds of prompts; each response is written, and read twice
+    return times * given["n"] * given["max_new_tokens"]
 
 
 def _minutes(seconds: float) -> str:
