@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnent.critic import CriticError, planted_errors
@@ -26,6 +26,7 @@ def marked(solution: str) -> tuple[str | None, str]:
     return finding.kind, solution[finding.start or 0 : finding.stop or 0]
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 10**6))
 def test_no_gold_solution_is_marked(seed):
     for row in plain.load(6, seed).itertuples():
@@ -63,6 +64,7 @@ def test_a_right_answer_by_true_equations_is_not_marked_whatever_led_there(solut
         ("8 + 7 = 15. The answer is 15.", "missing step", "15"),
         ("8 + 7 = 15, 15 - 5 = 10, 10 + 7 = 17. The answer is 17.", "wrong operand", "10 + 7 = 17"),
         ("8 + 7 = 15\n15 - 5 = 10\nThe answer is 12.", "copying", "12"),
+        ("8 + 7 = 15. So 8 + 7 = 15, and 15 - 5 = 11. The answer is 11.", "slip", "15 - 5 = 11"),
         ("She has 12 plums.", "missing step", "12"),
         ("She has twelve plums.", "missing step", "She has twelve plums."),
         ("She has some plums.", "missing step", "She has some plums."),
@@ -71,6 +73,11 @@ def test_a_right_answer_by_true_equations_is_not_marked_whatever_led_there(solut
 )
 def test_the_first_wrong_step_is_marked(solution, kind, quote):
     assert marked(solution) == (kind, quote)
+
+
+def test_an_answer_that_no_equation_leads_to_is_marked_where_it_stands_last():
+    solution = "It is 12, I think. The answer is 12."
+    assert found(solution).start == solution.rindex("12")
 
 
 @given(st.integers(0, 10**6), st.integers(1, 500), st.data())
@@ -84,7 +91,7 @@ def test_another_answer_is_always_marked_within_the_solution(seed, other, data):
 
 
 def test_planted_errors_are_located_and_clean_solutions_left_alone():
-    table = planted_errors("exact", gsm8k.load("plain", n=120, seed=100))
+    table = planted_errors("exact", gsm8k.load("plain", n=60, seed=100))
     assert table.loc["clean", "estimate"] == 0
     assert table.drop("clean")["estimate"].min() == 1
 

@@ -40,15 +40,15 @@ def test_five_thousand_problems_of_one_seed_are_distinct_and_have_ids_fit_for_fi
     assert (MANY["group"] == MANY["id"]).all()
 
 
-@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(0, 40))
+@given(st.integers(0, 10**6), st.integers(1, 8), st.integers(0, 8))
 def test_the_problems_for_a_smaller_n_begin_those_for_a_larger(seed, n, more):
     pd.testing.assert_frame_equal(plain.load(n, seed), plain.load(n + more, seed).head(n))
 
 
 def test_sets_of_two_seeds_rarely_share_a_problem():
-    sets = [set(plain.load(800, seed)["id"]) for seed in range(300, 306)]
+    sets = [set(plain.load(400, seed)["id"]) for seed in range(300, 304)]
     shared = [len(one & other) for one, other in combinations(sets, 2)]
-    assert sum(shared) / len(shared) < 2
+    assert sum(shared) / len(shared) < 1
 
 
 def test_every_equation_of_a_gold_chain_is_true_and_works_with_numbers_told_or_worked_out():
