@@ -101,6 +101,10 @@ def test_a_long_expression_is_worked_out_from_left_to_right():
     assert said == [(3, "*", 4, 12), (2, "+", 12, 14), (14, "-", 1, 12)]
 
 
+def test_a_chain_of_equations_states_the_number_after_each_sign():
+    assert [tuple(one[:4]) for one in calculations("8 + 7 = 14 - 5 = 9")] == [(8, "+", 7, 14), (14, "-", 5, 9)]
+
+
 def test_what_has_no_value_is_no_calculation():
     assert list(calculations("8 / 0 = 3 and 5 = 5")) == []
 
