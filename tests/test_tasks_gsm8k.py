@@ -315,7 +315,9 @@ def test_a_line_that_is_not_json_is_named(tmp_path):
 
 
 def test_an_unknown_source_names_the_known_ones():
-    with pytest.raises(TaskError, match="unknown source 'gsm9k': pass 'tiny', 'plain', 'hub' or the path of a jsonl file"):
+    with pytest.raises(
+        TaskError, match="unknown source 'gsm9k': pass 'tiny', 'plain', 'hub' or the path of a jsonl file"
+    ):
         gsm8k.load("gsm9k", n=1)
 
 
