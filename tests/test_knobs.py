@@ -12,10 +12,11 @@ from attnent.trace import MEASURES, make_trace
 N_RESPONSES, N_STEPS = 24, 7
 
 
-def record(folder, *, layers=(1, 4), seed=0, graded=True, task="made", **columns):
+def record(folder, *, layers=(1, 4), seed=0, graded=True, task="made", sampling=None, **columns):
     """A Run folder of random numbers, whose wrong responses are wider."""
     ids = [f"r{place:02d}" for place in range(N_RESPONSES)]
-    identity = {"task": task, "model": folder.parent.name, "temperature": 0.0, "seed": seed}
+    sampling = {"temperature": 0.0, "seed": seed} if sampling is None else sampling
+    identity = {"task": task, "model": folder.parent.name, **sampling}
     run = Run.start(folder, identity=identity, examples=pd.DataFrame({"id": ids, "prompt": "p"} | columns))
     random = np.random.default_rng(seed)
     for place, response_id in enumerate(ids):
@@ -143,6 +144,12 @@ def aurocs(shown):
 def halves_of(run):
     """Groups that nothing recorded tells apart."""
     return pd.Series(["wrong"] * 12 + ["right"] * 12, index=run.recorded)
+
+
+def test_a_run_whose_responses_were_read_stands_among_the_models(run, tmp_path):
+    record(tmp_path / "made" / "small" / "bb", sampling={"reads": "text"})
+    labels = [label for label, _ in knob(knobs.curves(run, grade_of), "model").options]
+    assert labels == ["small, n = 24, temperature 0.0, seed 0, aa", "small, n = 24, read, bb"]
 
 
 def test_beside_the_raw_map_stands_the_one_with_lengths_and_token_baselines_fixed(run):

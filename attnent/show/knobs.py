@@ -195,8 +195,8 @@ def _opened(folder: Path) -> Run | None:
 
 def _label(run: Run) -> str:
     about = run.manifest["identity"]
-    sampled = f"temperature {about['temperature']}, seed {about['seed']}"
-    return f"{about['model']}, n = {len(run.recorded)}, {sampled}, {run.folder.name}"
+    how = "read" if "reads" in about else f"temperature {about['temperature']}, seed {about['seed']}"
+    return f"{about['model']}, n = {len(run.recorded)}, {how}, {run.folder.name}"
 
 
 def _measures(chosen: str) -> Dropdown:

@@ -96,9 +96,7 @@ def lines(by_name: Mapping[str, xr.DataArray], *, title: str, y_title: str) -> g
 # ---- what a comparison found
 
 
-def effects(
-    tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str, x_title: str | None = None
-) -> go.Figure:
+def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str, x_title: str | None = None) -> go.Figure:
     """AUROC with 95 % intervals, a row a measure or subgroup, and a mark a kind of comparison (raw, windowed ...).
 
     Each table is indexed by measure (or subgroup) and has the columns auroc, low, high; where it has null_low and
