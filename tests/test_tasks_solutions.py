@@ -75,6 +75,12 @@ def test_a_file_by_solution_is_read_alike(file):
     assert set(gsm8k.load(file(by_solution()), n=4)["writer"]) == {"unknown"}
 
 
+def test_by_problem_a_label_of_the_whole_row_is_none_of_its_solutions(file):
+    examples = gsm8k.load(file([row | {"is_correct": False, "writer": "who"} for row in by_problem()]), n=8)
+    assert examples["label"].value_counts().to_dict() == {"correct": 6, "incorrect": 2}
+    assert set(examples["writer"]) == {"small", "large"}
+
+
 def test_a_column_called_label_in_a_file_of_problems_is_no_label(file):
     problems = [{"question": QUESTION.format(k), "answer": f"#### {k + 2}", "label": "hard"} for k in range(4)]
     assert "label" not in gsm8k.load(file(problems), n=4)

@@ -27,7 +27,7 @@ def unfolded(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
     """
     table = table.rename(columns={"ground_truth": "answer", "model": "writer"})
     if writers := _writers(table):
-        shared = table.drop(columns=writers)
+        shared = table.drop(columns=[*writers, "solution", "is_correct", "writer"], errors="ignore")
         parts = [
             shared.join(pd.DataFrame(table[name].map(_cell).tolist(), table.index)).assign(writer=name)
             for name in writers
