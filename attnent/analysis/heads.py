@@ -1,7 +1,7 @@
 """Head by head: one number a response and head, compared over all heads at once. Maps explore; they decide nothing.
 
-p is adjusted over all heads of a map by max-T permutation (Westfall & Young 1993). What is permuted are whole clusters,
-among those of like size; where the groups have few such, the scores of whole clusters change sign instead.
+p is adjusted over all heads of a map by max-T permutation (Westfall & Young 1993): clusters change places with those of
+like size, and members within each; where the groups have few such, the scores of whole clusters change sign instead.
 """
 
 import functools

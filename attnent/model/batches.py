@@ -1,7 +1,7 @@
 """Prompts of unlike length side by side: which go together, how they are padded, and halves where memory ends."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 import xarray as xr
@@ -15,6 +15,13 @@ from attnent.progress import Progress
 _Item = TypeVar("_Item")
 
 
+class Work(NamedTuple):
+    """What is to be made into traces, by index."""
+
+    n_tokens: list[int]  # of each item, for like lengths to go together
+    traces_of: Callable[[list[int]], list[xr.Dataset]]  # the items of one batch
+
+
 def plan_batches(n_tokens: Sequence[int], batch_size: int) -> list[list[int]]:
     """Indices of items with so many tokens in batches of like length; the same items always give the same plan."""
     if batch_size < 1:
@@ -23,22 +30,15 @@ def plan_batches(n_tokens: Sequence[int], batch_size: int) -> list[list[int]]:
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def in_batches(
-    n_tokens: Sequence[int],
-    batch_size: int,
-    traces_of: Callable[[list[int]], list[xr.Dataset]],
-    *,
-    doing: str,
-    progress: bool,
-) -> list[xr.Dataset]:
-    """The traces of items with so many tokens, in their order; `traces_of` gives those of one batch of indices."""
+def in_batches(work: Work, batch_size: int, *, doing: str, progress: bool) -> list[xr.Dataset]:
+    """The traces of all items, in their order."""
     found: dict[int, xr.Dataset] = {}
-    with Progress(len(n_tokens), doing, shown=progress) as bar:
-        for batch in plan_batches(n_tokens, batch_size):
-            traces = traces_of(batch)
+    with Progress(len(work.n_tokens), doing, shown=progress) as bar:
+        for batch in plan_batches(work.n_tokens, batch_size):
+            traces = work.traces_of(batch)
             found |= zip(batch, traces, strict=True)
             bar.advance(len(batch), n_tokens=sum(trace.sizes["step"] for trace in traces))
-    return [found[index] for index in range(len(n_tokens))]
+    return [found[index] for index in range(len(found))]
 
 
 def in_memory(run: Callable[[Sequence[_Item]], Iterator[xr.Dataset]], items: Sequence[_Item]) -> list[xr.Dataset]:

@@ -27,7 +27,7 @@ from transformers import (
 
 from attnent.model.assembly import TokenStats, assemble, ending, eos_ids, of_item, token_stats_
 from attnent.model.attention import Watch, stats_of_pass, watching
-from attnent.model.batches import in_batches, in_memory, left_padded, pad_id
+from attnent.model.batches import Work, in_batches, in_memory, left_padded, pad_id
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompt, encode_prompts
 
 SMALLEST_TEMPERATURE = 1e-3  # scores divided by less would leave the range of half precision
@@ -52,16 +52,9 @@ def generate(
     do not fit a CUDA device are halved. Raises PromptError, CaptureError, or ValueError for a setting out of range.
     """
     encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
-    seeds = item_seeds(seed, prompts)
-
-    def traces_of(batch: list[int]) -> list[xr.Dataset]:
-        items, own_seeds = [encoded[index] for index in batch], [seeds[index] for index in batch]
-        return generate_batch(
-            model, tokenizer, items, own_seeds, max_new_tokens=max_new_tokens, temperature=temperature
-        )
-
-    n_tokens = [len(one.token_ids) for one in encoded]
-    return in_batches(n_tokens, batch_size, traces_of, doing="generating", progress=progress)
+    settings = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    work = writing(model, tokenizer, encoded, item_seeds(seed, prompts), **settings)
+    return in_batches(work, batch_size, doing="generating", progress=progress)
 
 
 def attention_row(
@@ -102,16 +95,16 @@ def derive_seed(*parts: Any) -> int:
     return int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest()[:8], "big") >> 1
 
 
-def generate_batch(
+def writing(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    items: Sequence[EncodedPrompt],
+    encoded: Sequence[EncodedPrompt],
     seeds: Sequence[int],
     *,
     max_new_tokens: int,
     temperature: float,
-) -> list[xr.Dataset]:
-    """Traces of one batch, or of its halves where it does not fit the device's memory."""
+) -> Work:
+    """A response to each prompt with its own seed; a batch that does not fit the device's memory is halved."""
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}, but must be at least 1")
     if temperature != 0 and not SMALLEST_TEMPERATURE <= temperature < math.inf:
@@ -119,10 +112,11 @@ def generate_batch(
             f"temperature is {temperature}, but must be 0 (greedy) or a number from {SMALLEST_TEMPERATURE} on"
         )
 
-    def run(pairs: Sequence[tuple[EncodedPrompt, int]]) -> Iterator[xr.Dataset]:
-        return _run_batch(model, tokenizer, *zip(*pairs, strict=True), max_new_tokens, temperature)
+    def run(batch: Sequence[int]) -> Iterator[xr.Dataset]:
+        items, own = [encoded[index] for index in batch], [seeds[index] for index in batch]
+        return _run_batch(model, tokenizer, items, own, max_new_tokens, temperature)
 
-    return in_memory(run, list(zip(items, seeds, strict=True)))
+    return Work([len(one.token_ids) for one in encoded], lambda batch: in_memory(run, batch))
 
 
 def _run_batch(

@@ -3,31 +3,22 @@
 import datetime
 import subprocess
 import time
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
-import xarray as xr
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attnent.model.batches import plan_batches
-from attnent.model.generation import derive_seed, generate_batch
+from attnent.model.generation import derive_seed, writing
 from attnent.model.loading import name_of, revision_of, weights_of
 from attnent.model.prompts import encode_prompts, template_digest
-from attnent.model.replaying import encode_given, n_tokens_of, replay_batch
+from attnent.model.replaying import reading
 from attnent.progress import Progress
 from attnent.runs import Run, RunError
 from attnent.store.examples import check_examples
 from attnent.store.folders import digest, one_segment
-
-
-class _Work(NamedTuple):
-    """What is to be done with the examples, by their places in the table."""
-
-    n_tokens: list[int]  # of each, for like lengths to go together
-    traces: Callable[[list[int]], list[xr.Dataset]]  # of one batch
 
 
 def record(
@@ -56,10 +47,16 @@ def record(
     """
     check_examples(examples)
     sampling: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    prompts, ids = examples["prompt"].tolist(), examples["id"].tolist()
     if reads is None:
-        work = _writing(model, tokenizer, examples, **sampling)
+        encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
+        seeds = [derive_seed(seed, id_) for id_ in ids]
+        settings = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+        work = writing(model, tokenizer, encoded, seeds, **settings)
+    elif reads in examples:
+        work = reading(model, tokenizer, prompts, examples[reads].tolist())
     else:
-        work = _reading(model, tokenizer, examples, reads)
+        raise RunError(f"the examples have no column {reads!r} to read; they have {', '.join(examples.columns)}")
     identity = {
         "task": task,
         "model": name_of(model),
@@ -74,7 +71,6 @@ def record(
     run = Run.start(folder, identity=identity, examples=examples)
     if progress:
         print(f"recording into {run.folder.resolve()}", flush=True)
-    ids = examples["id"].tolist()
     with run.locked():
         damaged = run.discard_damaged()
         done = set(run.recorded)
@@ -94,7 +90,7 @@ def record(
         start, n_new, n_tokens = time.monotonic(), 0, 0
         with Progress(len(ids), f"recording {task}", shown=progress, done=len(done)) as bar:
             for batch in missing_batches:
-                written = zip(batch, work.traces(batch), strict=True)
+                written = zip(batch, work.traces_of(batch), strict=True)
                 new = {ids[index]: trace for index, trace in written if ids[index] not in done}
                 for response_id, trace in new.items():
                     run.save(response_id, trace)
@@ -112,36 +108,6 @@ def record(
             finished=_now(),
         )
     return run
-
-
-def _writing(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    examples: pd.DataFrame,
-    *,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
-) -> _Work:
-    encoded = encode_prompts(model, tokenizer, examples["prompt"].tolist(), n_new_tokens=max_new_tokens)
-    seeds = [derive_seed(seed, id_) for id_ in examples["id"]]
-
-    def traces(batch: list[int]) -> list[xr.Dataset]:
-        items, own = [encoded[index] for index in batch], [seeds[index] for index in batch]
-        return generate_batch(model, tokenizer, items, own, max_new_tokens=max_new_tokens, temperature=temperature)
-
-    return _Work([len(one.token_ids) for one in encoded], traces)
-
-
-def _reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: pd.DataFrame, column: str) -> _Work:
-    if column not in examples:
-        raise RunError(f"the examples have no column {column!r} to read; they have {', '.join(examples.columns)}")
-    given = encode_given(model, tokenizer, examples["prompt"].tolist(), examples[column].tolist())
-
-    def traces(batch: list[int]) -> list[xr.Dataset]:
-        return replay_batch(model, tokenizer, [given[index] for index in batch])
-
-    return _Work([n_tokens_of(one) for one in given], traces)
 
 
 def git_commit() -> str | None:

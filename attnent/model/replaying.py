@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attnent.model.assembly import TokenStats, assemble, ending, of_item, token_stats_
 from attnent.model.attention import Watch, stats_of_pass, watching
-from attnent.model.batches import in_batches, in_memory, left_padded, pad_id
+from attnent.model.batches import Work, in_batches, in_memory, left_padded, pad_id
 from attnent.model.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt
 
 ROWS_OF_LOGITS_AT_ONCE = 64
@@ -23,7 +23,7 @@ ROWS_OF_LOGITS_AT_ONCE = 64
 Response = str | Sequence[int] | Int[np.ndarray, " _"]  # of any number of steps
 
 
-class Given(NamedTuple):
+class _Given(NamedTuple):
     """A response to be read, and the prompt that it is read under."""
 
     prompt: EncodedPrompt
@@ -67,22 +67,36 @@ def replay(
     halved. Raises PromptError for an empty prompt or response, or where both exceed the context.
     """
     if isinstance(response, str) or not any(isinstance(part, str) or np.ndim(part) for part in response):
-        return replay_batch(model, tokenizer, encode_given(model, tokenizer, [prompt], [response]))[0]
-    given = encode_given(model, tokenizer, prompt, response)
-
-    def traces_of(batch: list[int]) -> list[xr.Dataset]:
-        return replay_batch(model, tokenizer, [given[index] for index in batch])
-
-    return in_batches([n_tokens_of(one) for one in given], batch_size, traces_of, doing="reading", progress=progress)
+        return reading(model, tokenizer, [prompt], [response]).traces_of([0])[0]
+    return in_batches(reading(model, tokenizer, prompt, response), batch_size, doing="reading", progress=progress)
 
 
-def encode_given(
+def reading(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     responses: Sequence[Response],
-) -> list[Given]:
-    """Token ids of each prompt and of its response; all are checked before any is read. Raises PromptError."""
+) -> Work:
+    """Each given response under its prompt; a batch that does not fit the device's memory is halved.
+
+    All are checked before any is read. Raises PromptError.
+    """
+    given = _encoded(model, tokenizer, prompts, responses)
+
+    def run(batch: Sequence[int]) -> Iterator[xr.Dataset]:
+        return _read_batch(model, tokenizer, [given[index] for index in batch])
+
+    n_tokens = [len(one.prompt.token_ids) + len(one.token_ids) for one in given]
+    return Work(n_tokens, lambda batch: in_memory(run, batch))
+
+
+def _encoded(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    responses: Sequence[Response],
+) -> list[_Given]:
+    """Token ids of each prompt and of its response. Raises PromptError."""
     if isinstance(prompts, str) or len(prompts) != len(responses):
         raise PromptError(f"there are {len(responses)} responses to replay; give a list of as many prompts")
     context, n_vocabulary = context_length(model), _n_vocabulary(model)
@@ -104,24 +118,12 @@ def encode_given(
                 f"of {context}; shorten one of them"
             )
         reason = "given" if isinstance(response, str) else ending(model, tokenizer, token_ids)
-        given.append(Given(EncodedPrompt(prompt, prompt_ids), token_ids, reason))
+        given.append(_Given(EncodedPrompt(prompt, prompt_ids), token_ids, reason))
     return given
 
 
-def n_tokens_of(given: Given) -> int:
-    """Of prompt and response together."""
-    return len(given.prompt.token_ids) + len(given.token_ids)
-
-
-def replay_batch(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, given: Sequence[Given]
-) -> list[xr.Dataset]:
-    """Traces of one batch of given responses, or of its halves where it does not fit the device's memory."""
-    return in_memory(lambda items: _read_batch(model, tokenizer, items), given)
-
-
 def _read_batch(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, given: Sequence[Given]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, given: Sequence[_Given]
 ) -> Iterator[xr.Dataset]:
     """All prompts end, and all responses begin, at one place: prompts are padded on the left, responses on the right.
 

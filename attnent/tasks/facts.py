@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from attnent.rules.words import forms
 from attnent.tasks import TaskError, choose, text_ids
-from attnent.tasks.rules.words import forms
 
 TIERS = ("popular", "middle", "rare")
 CUTS = {"country": (20_000_000, 2_000_000), "city": (1_000_000, 300_000)}  # fewest inhabitants of popular and middle

@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from attnent import tasks
+from attnent.rules.numbers import Number, amounts, find_numbers, plain, words_to_digits
+from attnent.rules.sums import find_values
 from attnent.runs import Run
 from attnent.tasks import (
     TaskError,
@@ -25,8 +27,6 @@ from attnent.tasks import (
     solutions,
     text_ids,
 )
-from attnent.tasks.rules.numbers import Number, amounts, find_numbers, plain, words_to_digits
-from attnent.tasks.rules.sums import find_values
 
 CLUSTER = "group"  # the column of the problem: samples of one problem belong together
 LENGTHS = ("n_prompt", "n_steps", "n_gold_steps", "n_children", "level")  # held fixed where responses have them

@@ -18,11 +18,11 @@ from pydantic import BaseModel
 
 from attnent import tasks
 from attnent.llm import LLM, Request
+from attnent.rules import Outcome
+from attnent.rules.commitment import split_sentences
+from attnent.rules.judge import judge_offline
 from attnent.runs import Run
 from attnent.tasks import TaskError, choose, facts, from_hub, from_world, local_file, need_columns, refuse, text_ids
-from attnent.tasks.rules import Outcome
-from attnent.tasks.rules.commitment import split_sentences
-from attnent.tasks.rules.judge import judge_offline
 
 CLUSTER = "group"  # the column of whom or what is asked about: what a model knows of one is of a piece
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)

@@ -2,14 +2,14 @@
 
 import re
 
-from attnent.tasks.rules import Outcome
-from attnent.tasks.rules.candidates import one_of_several, stated_twice
-from attnent.tasks.rules.commitment import affirmed, committed, settled
-from attnent.tasks.rules.dates import Date, compare, find_dates
-from attnent.tasks.rules.names import match_name
-from attnent.tasks.rules.numbers import plain, words_to_digits
-from attnent.tasks.rules.quantities import judge_number, judge_span, wanted_number, wanted_span
-from attnent.tasks.rules.words import COMMON, fold, forms, words
+from attnent.rules import Outcome
+from attnent.rules.candidates import one_of_several, stated_twice
+from attnent.rules.commitment import affirmed, committed, settled
+from attnent.rules.dates import Date, compare, find_dates
+from attnent.rules.names import match_name
+from attnent.rules.numbers import plain, words_to_digits
+from attnent.rules.quantities import judge_number, judge_span, wanted_number, wanted_span
+from attnent.rules.words import COMMON, fold, forms, words
 
 _LONGEST_ASKED = 2_000  # characters that are read of a question and of a gold answer
 _LONGEST_ANSWER = 10_000

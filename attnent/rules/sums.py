@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from attnent.tasks.rules.numbers import Number, find_numbers
+from attnent.rules.numbers import Number, find_numbers
 
 _SIGN = re.compile(r"\s*(\*\*|[*×·])\s*|\s+([-+/÷x])\s+")
 _END = re.compile(r"\s*(?:$|[,;.)\n]|so\b)")

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from attnent.tasks.rules.numbers import words_to_digits
+from attnent.rules.numbers import words_to_digits
 
 _LETTERS = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "ı": "i"})
 _LETTERS |= str.maketrans({"ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "þ": "th", "Þ": "Th"})

@@ -4,11 +4,11 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from attnent.tasks.rules import Outcome
-from attnent.tasks.rules.candidates import one_of_several
-from attnent.tasks.rules.dates import Date, find_dates
-from attnent.tasks.rules.numbers import Number, amounts, find_numbers, plain, words_to_digits
-from attnent.tasks.rules.words import fold, forms, words
+from attnent.rules import Outcome
+from attnent.rules.candidates import one_of_several
+from attnent.rules.dates import Date, find_dates
+from attnent.rules.numbers import Number, amounts, find_numbers, plain, words_to_digits
+from attnent.rules.words import fold, forms, words
 
 
 class Wanted(NamedTuple):

@@ -2,8 +2,8 @@
 
 import re
 
-from attnent.tasks.rules.dates import DATE
-from attnent.tasks.rules.numbers import NUMBER
+from attnent.rules.dates import DATE
+from attnent.rules.numbers import NUMBER
 
 _TAKEN_BACK = re.compile(
     r"(?:(?:^|[.!?…]\s+|\n)actually\b|\bcorrection\s*:|\bno,\s+wait\b|\bwait,\s+(?:no|that)\b|,\s+(?=no,)|(?<=[.!…]\s)(?=no,)"

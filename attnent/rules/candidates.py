@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from itertools import takewhile
 
-from attnent.tasks.rules.commitment import split_sentences
-from attnent.tasks.rules.dates import Date
-from attnent.tasks.rules.numbers import Number
-from attnent.tasks.rules.words import COMMON, fold, form_of, forms, words
+from attnent.rules.commitment import split_sentences
+from attnent.rules.dates import Date
+from attnent.rules.numbers import Number
+from attnent.rules.words import COMMON, fold, form_of, forms, words
 
 _CANDIDATE = r"(?:the\s|an?\s|in\s|by\s|maybe\s|perhaps\s|possibly\s|even\s){0,3}"
 _OR_AFTER = re.compile(

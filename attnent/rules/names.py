@@ -10,8 +10,8 @@ from typing import Literal
 
 from rapidfuzz import fuzz
 
-from attnent.tasks.rules.candidates import among_candidates
-from attnent.tasks.rules.words import COMMON, Word, fold, forms, plain_letters, words
+from attnent.rules.candidates import among_candidates
+from attnent.rules.words import COMMON, Word, fold, forms, plain_letters, words
 
 Match = Literal["full", "part", "one of several", "none"]
 
