@@ -16,7 +16,7 @@ from transformers import GenerationConfig
 from attnent.model.assembly import _stack_layers
 from attnent.model.attention import Watch
 from attnent.model.batches import plan_batches
-from attnent.model.generation import _Chooser, attention_row, derive_seed, generate, item_seeds
+from attnent.model.generation import Chooser, attention_row, derive_seed, generate, item_seeds
 from attnent.model.prompts import PromptError, encode_prompt, template_digest
 from attnent.model.replaying import replay
 
@@ -239,7 +239,7 @@ def test_sampled_tokens_follow_the_softmax_at_the_temperature(model, tokenizer, 
 
 @pytest.mark.parametrize(("number", "drawn"), [(0.0, 1), (1 - 2**-24, 2)])
 def test_a_token_without_probability_is_never_drawn(number, drawn):
-    chooser = _Chooser(Watch(), [0], 1, 1.0)
+    chooser = Chooser(Watch(), [0], 1, 1.0)
     chooser._uniform.fill_(number)
     assert chooser._draw(torch.tensor([[-torch.inf, 0.0, 0.0, -torch.inf]])).item() == drawn
 

@@ -16,7 +16,7 @@ from attnent.model.attention import LayerStats
 from attnent.model.entropy import stats_of_moments, weights_and_moments_
 from attnent.model.loading import name_of, revision_of
 from attnent.model.prompts import EncodedPrompt
-from attnent.model.spelling import spell
+from attnent.model.spelling import Spelling
 from attnent.trace import MEASURES, SCHEMA_VERSION, make_trace
 
 N_CANDIDATES = 5
@@ -50,9 +50,9 @@ def of_item(stats: LayerStats, row: int, steps: slice = slice(None)) -> LayerSta
 
 def assemble(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
     item: EncodedPrompt,
     token_ids: list[int],
+    spelling: Spelling,
     layers: dict[int, LayerStats],
     tokens: TokenStats,
     sampling: dict[str, Any],
@@ -61,7 +61,6 @@ def assemble(
     seed: int,
 ) -> xr.Dataset:
     ordered = dict(sorted(layers.items()))
-    spelling = spell(tokenizer, token_ids)
     return make_trace(
         {name: _stack_layers([getattr(stats, name) for stats in ordered.values()]) for name in MEASURES},
         layer=list(ordered),

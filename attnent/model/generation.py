@@ -23,12 +23,15 @@ from transformers import (
     LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
 )
 
 from attnent.model.assembly import TokenStats, assemble, ending, eos_ids, of_item, token_stats_
 from attnent.model.attention import Watch, stats_of_pass, watching
 from attnent.model.batches import Work, in_batches, in_memory, left_padded, pad_id
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompt, encode_prompts
+from attnent.model.spelling import spell
 
 SMALLEST_TEMPERATURE = 1e-3  # scores divided by less would leave the range of half precision
 
@@ -105,18 +108,23 @@ def writing(
     temperature: float,
 ) -> Work:
     """A response to each prompt with its own seed; a batch that does not fit the device's memory is halved."""
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens is {max_new_tokens}, but must be at least 1")
-    if temperature != 0 and not SMALLEST_TEMPERATURE <= temperature < math.inf:
-        raise ValueError(
-            f"temperature is {temperature}, but must be 0 (greedy) or a number from {SMALLEST_TEMPERATURE} on"
-        )
+    check_settings(max_new_tokens, temperature)
 
     def run(batch: Sequence[int]) -> Iterator[xr.Dataset]:
         items, own = [encoded[index] for index in batch], [seeds[index] for index in batch]
         return _run_batch(model, tokenizer, items, own, max_new_tokens, temperature)
 
     return Work([len(one.token_ids) for one in encoded], lambda batch: in_memory(run, batch))
+
+
+def check_settings(max_new_tokens: int, temperature: float) -> None:
+    """Raise ValueError for a setting out of range."""
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}, but must be at least 1")
+    if temperature != 0 and not SMALLEST_TEMPERATURE <= temperature < math.inf:
+        raise ValueError(
+            f"temperature is {temperature}, but must be 0 (greedy) or a number from {SMALLEST_TEMPERATURE} on"
+        )
 
 
 def _run_batch(
@@ -127,14 +135,50 @@ def _run_batch(
     max_new_tokens: int,
     temperature: float,
 ) -> Iterator[xr.Dataset]:
-    input_ids, attention_mask = left_padded(items, pad_id(tokenizer), model.device)
     watch = Watch(n_generated=torch.zeros(1, dtype=torch.long, device=model.device))
-    chooser = _Chooser(watch, seeds, max_new_tokens, temperature)
-    ends = eos_ids(model, tokenizer)
+    chooser = Chooser(watch, seeds, max_new_tokens, temperature)
+    written, attentions = write(model, tokenizer, items, watch, chooser)
+    with torch.inference_mode():
+        joined = [torch.cat(steps, dim=2).cpu() for steps in zip(*attentions, strict=True)]
+    layers = stats_of_pass(model, joined)
+    tokens = chooser.stats()
+    sampling = sampling_of(max_new_tokens, temperature)
+    for row, (item, seed) in enumerate(zip(items, seeds, strict=True)):
+        token_ids = _until_end(written[row], eos_ids(model, tokenizer))
+        kept = slice(len(token_ids))
+        yield assemble(
+            model,
+            item,
+            token_ids,
+            spell(tokenizer, token_ids),
+            {layer: of_item(stats, row, kept) for layer, stats in layers.items()},
+            TokenStats(*(values[row, kept] for values in tokens)),
+            sampling,
+            finish_reason=ending(model, tokenizer, token_ids),
+            seed=seed,
+        )
+
+
+def sampling_of(max_new_tokens: int, temperature: float) -> dict[str, Any]:
+    """How tokens are chosen, as a Trace says it."""
+    method = "greedy" if temperature == 0 else "multinomial"
+    return {"method": method, "temperature": temperature, "max_new_tokens": max_new_tokens}
+
+
+def write(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[EncodedPrompt],
+    watch: Watch,
+    chooser: "Chooser",
+    stopping: Sequence[StoppingCriteria] = (),
+) -> tuple[list[list[int]], Sequence[Any]]:
+    """transformers' own loop: the ids written to each prompt, and the `attentions` of every pass."""
+    input_ids, attention_mask = left_padded(items, pad_id(tokenizer), model.device)
     config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=chooser.max_new_tokens,
         do_sample=False,
-        eos_token_id=sorted(ends) or None,
+        eos_token_id=sorted(eos_ids(model, tokenizer)) or None,
         pad_token_id=pad_id(tokenizer),
         return_dict_in_generate=True,
         output_attentions=True,
@@ -146,33 +190,16 @@ def _run_batch(
             attention_mask=attention_mask,
             generation_config=config,
             logits_processor=LogitsProcessorList([chooser]),
+            stopping_criteria=StoppingCriteriaList(stopping),
         )
-        joined = [torch.cat(steps, dim=2).cpu() for steps in zip(*outputs.attentions, strict=True)]
-    layers = stats_of_pass(model, joined)
-    tokens = chooser.stats()
-    written = outputs.sequences[:, input_ids.shape[1] :].tolist()
-    method = "greedy" if temperature == 0 else "multinomial"
-    sampling = {"method": method, "temperature": temperature, "max_new_tokens": max_new_tokens}
-    for row, (item, seed) in enumerate(zip(items, seeds, strict=True)):
-        token_ids = _until_end(written[row], ends)
-        kept = slice(len(token_ids))
-        yield assemble(
-            model,
-            tokenizer,
-            item,
-            token_ids,
-            {layer: of_item(stats, row, kept) for layer, stats in layers.items()},
-            TokenStats(*(values[row, kept] for values in tokens)),
-            sampling,
-            finish_reason=ending(model, tokenizer, token_ids),
-            seed=seed,
-        )
+    return outputs.sequences[:, input_ids.shape[1] :].tolist(), outputs.attentions
 
 
-class _Chooser(LogitsProcessor):
+class Chooser(LogitsProcessor):
     """Chooses each item's next token with its own random numbers, and measures the distribution it came from."""
 
     def __init__(self, watch: Watch, seeds: Sequence[int], max_new_tokens: int, temperature: float) -> None:
+        self.max_new_tokens = max_new_tokens
         self._watch = watch
         self._temperature = temperature
         self._steps: list[TokenStats] = []

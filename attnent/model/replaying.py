@@ -17,6 +17,7 @@ from attnent.model.assembly import TokenStats, assemble, ending, of_item, token_
 from attnent.model.attention import Watch, stats_of_pass, watching
 from attnent.model.batches import Work, in_batches, in_memory, left_padded, pad_id
 from attnent.model.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt
+from attnent.model.spelling import spell
 
 ROWS_OF_LOGITS_AT_ONCE = 64
 
@@ -153,9 +154,9 @@ def _read_batch(
             ]
             yield assemble(
                 model,
-                tokenizer,
                 one.prompt,
                 one.token_ids,
+                spell(tokenizer, one.token_ids),
                 {layer: of_item(stats, row, kept) for layer, stats in layers.items()},
                 TokenStats(*(torch.cat(parts) for parts in zip(*blocks, strict=True))),
                 {"method": "replay"},
