@@ -239,7 +239,7 @@ def _sinkless_entropy(trace: xr.Dataset) -> xr.Variable:
 
 def _derived(trace: xr.Dataset, values: Any, name: str) -> xr.DataArray:
     _, long_name, units = DERIVED[name]
-    values = values.transpose("layer", "head", "step")
+    values = values.transpose(..., "layer", "head", "step")
     return xr.DataArray(values, trace["entropy"].coords, name=name).assign_attrs(long_name=long_name, units=units)
 
 
