@@ -30,6 +30,7 @@ from transformers import (
 from attnent.model.assembly import TokenStats, assemble, ending, eos_ids, of_item, token_stats_
 from attnent.model.attention import Watch, stats_of_pass, watching
 from attnent.model.batches import Work, in_batches, in_memory, left_padded, pad_id
+from attnent.model.columns import Columns
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompt, encode_prompts
 from attnent.model.spelling import spell
 
@@ -45,17 +46,19 @@ def generate(
     batch_size: int = 8,
     temperature: float = 0.0,
     seed: int | Sequence[int] = 0,
+    columns: bool = False,
     progress: bool = True,
 ) -> list[xr.Dataset]:
     """One Trace for each prompt, in order.
 
     `temperature` 0 is greedy. With an integer `seed` an item's random numbers depend on the seed, on its prompt and on
     how often that prompt came before in the list, never on the batch; a sequence gives each item its own seed. Alone
-    and in a batch the numbers agree to float32 rounding (1e-4; matrix products add up in another order). Batches that
-    do not fit a CUDA device are halved. Raises PromptError, CaptureError, or ValueError for a setting out of range.
+    and in a batch the numbers agree to float32 rounding (1e-4; matrix products add up in another order). With `columns`
+    a Trace also has what each key receives (KEY_MEASURES of trace.py). Batches that do not fit a CUDA device are
+    halved. Raises PromptError, CaptureError, or ValueError for a setting out of range.
     """
     encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
-    settings = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "columns": columns}
     work = writing(model, tokenizer, encoded, item_seeds(seed, prompts), **settings)
     return in_batches(work, batch_size, doing="generating", progress=progress)
 
@@ -106,13 +109,14 @@ def writing(
     *,
     max_new_tokens: int,
     temperature: float,
+    columns: bool = False,
 ) -> Work:
     """A response to each prompt with its own seed; a batch that does not fit the device's memory is halved."""
     check_settings(max_new_tokens, temperature)
 
     def run(batch: Sequence[int]) -> Iterator[xr.Dataset]:
         items, own = [encoded[index] for index in batch], [seeds[index] for index in batch]
-        return _run_batch(model, tokenizer, items, own, max_new_tokens, temperature)
+        return _run_batch(model, tokenizer, items, own, max_new_tokens, temperature, columns)
 
     return Work([len(one.token_ids) for one in encoded], lambda batch: in_memory(run, batch))
 
@@ -134,8 +138,12 @@ def _run_batch(
     seeds: Sequence[int],
     max_new_tokens: int,
     temperature: float,
+    columns: bool,
 ) -> Iterator[xr.Dataset]:
     watch = Watch(n_generated=torch.zeros(1, dtype=torch.long, device=model.device))
+    if columns:
+        _, mask = left_padded(items, pad_id(tokenizer), model.device)
+        watch.columns = Columns(mask.bool(), n_new=max_new_tokens, ends=sorted(eos_ids(model, tokenizer)))
     chooser = Chooser(watch, seeds, max_new_tokens, temperature)
     written, attentions = write(model, tokenizer, items, watch, chooser)
     with torch.inference_mode():
@@ -156,6 +164,7 @@ def _run_batch(
             sampling,
             finish_reason=ending(model, tokenizer, token_ids),
             seed=seed,
+            columns=watch.columns and watch.columns.of_item(row, len(item.token_ids) + len(token_ids) - 1),
         )
 
 
@@ -213,6 +222,8 @@ class Chooser(LogitsProcessor):
         chosen = scores.argmax(dim=-1) if self._temperature == 0 else self._draw(scores / self._temperature)
         self._steps.append(token_stats_(scores, chosen))
         self._watch.n_generated += 1
+        if self._watch.columns is not None:
+            self._watch.columns.follow(chosen)
         return scores.fill_(-torch.inf).scatter_(1, chosen.unsqueeze(1), 0.0)
 
     def _draw(self, scores: Float[Tensor, "batch token"]) -> Int[Tensor, " batch"]:
@@ -223,9 +234,9 @@ class Chooser(LogitsProcessor):
         below_total = torch.minimum(threshold, torch.nextafter(total, torch.zeros_like(total)))
         return torch.searchsorted(cumulative, below_total.unsqueeze(1), right=True).squeeze(1)
 
-    def stats(self) -> TokenStats:
-        """All steps so far, (batch, step) and (batch, step, rank), on the CPU."""
-        return TokenStats(*(torch.stack(steps, dim=1).cpu() for steps in zip(*self._steps, strict=True)))
+    def stats(self, first: int = 0) -> TokenStats:
+        """The steps so far from `first` on, (batch, step) and (batch, step, rank), on the CPU."""
+        return TokenStats(*(torch.stack(steps, dim=1).cpu() for steps in zip(*self._steps[first:], strict=True)))
 
 
 @contextmanager

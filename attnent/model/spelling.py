@@ -36,9 +36,35 @@ def spell(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> Spell
     return Spelling(whole, pieces, [start for start, _ in spans], [end for _, end in spans])
 
 
+class Speller:
+    """The text of a response that is still being written: what each token adds to it."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer, self._special = tokenizer, _special_ids(tokenizer)
+        self._ids: list[int] = []
+        self._text = ""
+
+    def spell_next(self, token_id: int, *, is_last: bool) -> Spelling:
+        """The text so far, and of the next token what is new of it and its span.
+
+        A token that ends within a character adds nothing; what completes the character adds all of it.
+        """
+        self._ids.append(token_id)
+        text, before = _decode(self._tokenizer, self._ids), self._text
+        name = str(self._tokenizer.convert_ids_to_tokens(token_id))
+        if is_last or not (text.endswith(_INCOMPLETE) or _BYTE.fullmatch(name)):
+            self._text = text
+        end = len(before) if token_id in self._special else len(text)
+        return Spelling(self._text, [self._text[len(before) :]], [len(before)], [end])
+
+
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    return {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+
 def _spans(tokenizer: PreTrainedTokenizerBase, token_ids: list[int], longest: int) -> tuple[str, list[tuple[int, int]]]:
     """The text, and the span of each token; a group that awaits the end of a character has at most `longest` tokens."""
-    special = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special = _special_ids(tokenizer)
     names = [str(name) for name in tokenizer.convert_ids_to_tokens(token_ids)]
     is_byte = [_BYTE.fullmatch(name) is not None for name in names]
     text, before, last = "", [], -1  # before: the last token of the group before; last: the latest step that is spoken

@@ -1,0 +1,136 @@
+"""A response as it is being written."""
+
+import threading
+
+import pytest
+import torch
+import xarray as xr
+
+import attnent as ae
+from attnent.model.attention import Watch, watching
+from attnent.model.prompts import PromptError
+from attnent.model.spelling import Speller
+from attnent.model.streaming import stream
+
+PROMPT = "Tom has 3 apples and buys 5 more. How many apples does Tom have?"
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return ae.load_model("tiny", dtype="float32")
+
+
+def joined(steps: list[xr.Dataset]) -> xr.Dataset:
+    return xr.concat(steps, "step", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override")
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_steps_hold_the_numbers_of_generate(tiny, temperature):
+    settings = {"max_new_tokens": 40, "temperature": temperature, "seed": 3}
+    [whole] = ae.generate(*tiny, [PROMPT], **settings, progress=False)
+    steps = joined(list(stream(*tiny, PROMPT, **settings)))
+    assert set(steps.variables) == set(whole.variables)
+    spelt_otherwise = ["token"]  # special tokens have no text here
+    xr.testing.assert_allclose(steps.drop_vars(spelt_otherwise), whole.drop_vars(spelt_otherwise), rtol=0, atol=1e-6)
+
+
+def test_the_last_step_has_the_attributes_of_generate(tiny):
+    [whole] = ae.generate(*tiny, [PROMPT], max_new_tokens=40, progress=False)
+    *_, last = stream(*tiny, PROMPT, max_new_tokens=40)
+    assert last.attrs == whole.attrs
+
+
+def test_a_step_before_the_last_has_the_text_so_far_and_no_finish_reason(tiny):
+    steps = list(stream(*tiny, PROMPT, max_new_tokens=6))
+    assert [one.attrs["finish_reason"] for one in steps] == [""] * 5 + ["length"]
+    assert steps[2].attrs["response"] == "".join(one["token"].item() for one in steps[:3])
+
+
+def test_texts_of_bytes_that_only_sometimes_are_characters_join_to_the_response(llama, tokenizer):
+    settings = {"max_new_tokens": 60, "temperature": 2.0, "seed": 1}
+    [whole] = ae.generate(llama, tokenizer, ["an éan"], **settings, progress=False)
+    assert "\ufffd" in whole.attrs["response"]
+    assert "".join(one["token"].item() for one in stream(llama, tokenizer, "an éan", **settings)) == whole.response
+
+
+def test_a_character_comes_whole_with_its_last_part(tokenizer):
+    ids = tokenizer("a€b", add_special_tokens=False).input_ids
+    speller = Speller(tokenizer)
+    spelt = [speller.spell_next(token_id, is_last=False) for token_id in ids]
+    assert [one.token for one in spelt] == [["a"], [""], [""], ["€"], ["b"]]
+    assert [(one.char_start, one.char_end) for one in spelt] == [([0], [1])] + 3 * [([1], [2])] + [([2], [3])]
+
+
+def test_a_special_token_has_an_empty_span(tokenizer):
+    speller = Speller(tokenizer)
+    speller.spell_next(tokenizer("a").input_ids[0], is_last=False)
+    end = speller.spell_next(tokenizer.eos_token_id, is_last=True)
+    assert (end.text, end.token, end.char_start, end.char_end) == ("a", [""], [1], [1])
+
+
+def test_an_iterator_closed_early_stops_the_model_and_restores_it(tiny):
+    model, tokenizer = tiny
+    passes = []
+    counting = model.register_forward_hook(lambda *_: passes.append(1))
+    before = model.config._attn_implementation, model.generation_config, dict(model._forward_hooks)
+    steps = stream(model, tokenizer, PROMPT, max_new_tokens=40)
+    next(steps), next(steps)
+    steps.close()
+    counting.remove()
+    assert len(passes) == 2
+    assert (model.config._attn_implementation, model.generation_config) == before[:2]
+    assert len(model._forward_hooks) == len(before[2]) - 1
+    assert "attnent-stream" not in {thread.name for thread in threading.enumerate()}
+    with watching(model, Watch()):
+        pass  # it is not being captured any more
+
+
+def test_what_goes_wrong_while_writing_is_raised_where_it_is_read(tiny):
+    model, tokenizer = tiny
+    breaking = model.register_forward_hook(lambda *_: 1 / 0)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            list(stream(model, tokenizer, PROMPT, max_new_tokens=4))
+    finally:
+        breaking.remove()
+    assert len(list(stream(model, tokenizer, PROMPT, max_new_tokens=2))) == 2
+
+
+def test_a_prompt_that_alone_exceeds_the_memory_says_what_to_lower(tiny):
+    def full(*_):
+        raise torch.OutOfMemoryError("no")
+
+    breaking = tiny[0].register_forward_hook(full)
+    try:
+        with pytest.raises(torch.OutOfMemoryError, match="lower max_new_tokens"):
+            next(stream(*tiny, PROMPT))
+    finally:
+        breaking.remove()
+
+
+def test_nothing_is_computed_before_it_is_asked_for(tiny):
+    model, tokenizer = tiny
+    passes = []
+    counting = model.register_forward_hook(lambda *_: passes.append(1))
+    steps = stream(model, tokenizer, PROMPT, max_new_tokens=40)
+    try:
+        assert passes == []
+        next(steps)
+        assert passes == [1]
+    finally:
+        steps.close()
+        counting.remove()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "said"),
+    [
+        ({"prompt": " "}, PromptError, "is empty"),
+        ({"prompt": "a", "max_new_tokens": 0}, ValueError, "at least 1"),
+        ({"prompt": "a", "temperature": -1.0}, ValueError, "temperature is -1"),
+        ({"prompt": "a", "max_new_tokens": 10**6}, PromptError, "context"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_at_once(tiny, settings, error, said):
+    with pytest.raises(error, match=said):
+        stream(*tiny, **settings)
