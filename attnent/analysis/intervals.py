@@ -31,7 +31,7 @@ class Interval(NamedTuple):
 NO_INTERVAL = Interval(np.nan, np.nan, np.nan)
 
 
-def wilson(n: int | float, total: int) -> Interval:
+def wilson(n: int | float, total: int | float) -> Interval:
     """The share n / total with its interval (Wilson 1927, JASA 22); undetermined where the total is 0."""
     if total == 0:
         return NO_INTERVAL
