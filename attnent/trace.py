@@ -1,7 +1,8 @@
 """A Trace: the record of one response, a plain `xarray.Dataset`; and the quantities derived from it.
 
     dims    layer (the model's own indices), head, step
-    data    the measures below, (layer, head, step) float32; missing is NaN
+    data    the measures below, (layer, head, step) float32; missing is NaN. Where columns were asked for, also what
+            each key receives, (layer, head, key) float32: key is a position of prompt and response but the last token
     coords  layer_kind (layer); n_keys (layer, step); token_id, token, char_start, char_end, logprob, token_entropy,
             token_varentropy (step); candidate_id, candidate_probability (step, rank): the likeliest next tokens
     attrs   prompt, response, finish_reason, n_prompt, model, revision, dtype, seed, sampling, versions, schema_version
@@ -29,6 +30,10 @@ MEASURES = {
     "prompt_mass": ("weight on the prompt", "1"),
     "self_mass": ("weight on the query's own position", "1"),
     "previous_mass": ("weight on the previous position", "1"),
+}
+KEY_MEASURES = {
+    "received_mass": ("mean weight from the queries that see the key, its own included", "1"),
+    "own_mass": ("weight of the key's own query on it", "1"),
 }
 STEP_NUMBERS = ("token_id", "char_start", "char_end", "logprob", "token_entropy", "token_varentropy")
 CANDIDATES = ("candidate_id", "candidate_probability")
@@ -69,23 +74,29 @@ def make_trace(
     token: list[str],
     steps: Mapping[str, np.ndarray],
     attrs: Mapping[str, Any],
+    keys: Mapping[str, np.ndarray] | None = None,
 ) -> xr.Dataset:
     """Assemble a Trace and check it against the schema.
 
     `measures` maps each of MEASURES to (layer, head, step); `n_keys` is (layer, step); `steps` maps STEP_NUMBERS to
-    (step,) and CANDIDATES to (step, rank). Raises TraceError where something is missing or left over.
+    (step,) and CANDIDATES to (step, rank); `keys`, where given, maps KEY_MEASURES to (layer, head, key). Raises
+    TraceError where something is missing or left over.
     """
     _same("measures", measures, MEASURES)
     _same("steps", steps, (*STEP_NUMBERS, *CANDIDATES))
     _same("attributes", attrs, ATTRIBUTES)
+    if keys:
+        _same("measures of keys", keys, KEY_MEASURES)
     return xr.Dataset(
         {
             name: (
-                ("layer", "head", "step"),
-                np.asarray(measures[name], np.float32),
+                ("layer", "head", place),
+                np.asarray(values[name], np.float32),
                 {"long_name": what, "units": unit},
             )
-            for name, (what, unit) in MEASURES.items()
+            for place, values, known in (("step", measures, MEASURES), ("key", keys, KEY_MEASURES))
+            if values
+            for name, (what, unit) in known.items()
         },
         coords={
             "layer": np.asarray(layer),
@@ -96,6 +107,7 @@ def make_trace(
             "token": ("step", np.asarray(token, dtype=object)),
             **{name: ("step", steps[name], _unit(name)) for name in STEP_NUMBERS},
             **{name: (("step", "rank"), steps[name], _unit(name)) for name in CANDIDATES},
+            **({"key": np.arange(attrs["n_prompt"] + len(token) - 1)} if keys else {}),
         },
         attrs={name: attrs[name] for name in ATTRIBUTES},
     )
@@ -195,7 +207,8 @@ def _check_measure(name: str) -> None:
 def title_and_unit(name: str) -> tuple[str, str]:
     """The long name of a measure, a token's number or a column of a run's tables, and its unit ("1": none)."""
     derived = {name: about for name, (_, *about) in DERIVED.items()}
-    title, unit = (MEASURES | derived | _TOKEN_MEASURES | _COLUMNS).get(name, (name.replace("_", " "), "1"))
+    known = MEASURES | KEY_MEASURES | derived | _TOKEN_MEASURES | _COLUMNS
+    title, unit = known.get(name, (name.replace("_", " "), "1"))
     return title, unit
 
 

@@ -17,7 +17,7 @@ from attnent.model.entropy import stats_of_moments, weights_and_moments_
 from attnent.model.loading import name_of, revision_of
 from attnent.model.prompts import EncodedPrompt
 from attnent.model.spelling import Spelling
-from attnent.trace import MEASURES, SCHEMA_VERSION, make_trace
+from attnent.trace import KEY_MEASURES, MEASURES, SCHEMA_VERSION, make_trace
 
 N_CANDIDATES = 5
 
@@ -59,7 +59,9 @@ def assemble(
     *,
     finish_reason: str,
     seed: int,
+    columns: dict[int, dict[str, Tensor]] | None = None,
 ) -> xr.Dataset:
+    """`columns`: of each layer whose keys are tokens, KEY_MEASURES (head, key)."""
     ordered = dict(sorted(layers.items()))
     return make_trace(
         {name: _stack_layers([getattr(stats, name) for stats in ordered.values()]) for name in MEASURES},
@@ -73,6 +75,7 @@ def assemble(
             "char_end": np.asarray(spelling.char_end, np.int32),
             **{name: _numpy(values) for name, values in tokens._asdict().items()},
         },
+        keys=None if columns is None else _columns(columns, list(ordered), len(item.token_ids) + len(token_ids) - 1),
         attrs={
             "schema_version": SCHEMA_VERSION,
             "prompt": item.prompt if isinstance(item.prompt, str) else json.dumps(list(item.prompt)),
@@ -94,8 +97,14 @@ def _versions() -> str:
     return json.dumps({name: version(name) for name in ("attnent", "torch", "transformers")})
 
 
-def _stack_layers(layers: list[Float[Tensor, "_ step"]]) -> np.ndarray:
-    """(layer, head, step); layers with fewer heads are filled up with NaN."""
+def _columns(columns: dict[int, dict[str, Tensor]], layers: list[int], n_keys: int) -> dict[str, np.ndarray]:
+    """KEY_MEASURES (layer, head, key); NaN on layers whose keys are no tokens."""
+    nothing = dict.fromkeys(KEY_MEASURES, torch.empty(0, n_keys))
+    return {name: _stack_layers([columns.get(layer, nothing)[name] for layer in layers]) for name in KEY_MEASURES}
+
+
+def _stack_layers(layers: list[Float[Tensor, "_ place"]]) -> np.ndarray:
+    """(layer, head, step or key); layers with fewer heads are filled up with NaN."""
     n_heads = max(len(values) for values in layers)
     filled = [
         torch.nn.functional.pad(values.float().cpu(), (0, 0, 0, n_heads - len(values)), value=torch.nan)

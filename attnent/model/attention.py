@@ -19,6 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from attnent.model.columns import Columns
 from attnent.model.entropy import Masses, RowStats, masses, stats_of_moments, weights_and_moments_
 
 NAME = "attnent"
@@ -62,6 +63,7 @@ class Watch:
     n_rows: int | None = 1  # the last n query rows; None: all of them
     n_generated: Int[Tensor, "#query"] = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
     sees_image: Tensor | None = None  # (batch, 1, query, 1), 0 on rows that may see no image; None: all may see it
+    columns: Columns | None = None  # takes in what the keys receive from all rows
 
 
 @dataclass
@@ -220,7 +222,9 @@ def attention(
         blind = watch.sees_image.to(attention_mask.device) == 0
         attention_mask = attention_mask.masked_fill(blind, torch.finfo(attention_mask.dtype).min)
     with torch.no_grad():
-        measured = _measure(query, key, attention_mask, scaling, causal, position_bias, watch, kind)
+        measured = _measure(
+            query, key, attention_mask, scaling, causal, position_bias, watch, module.layer_idx, kind != "cross"
+        )
     return output, torch.nn.functional.pad(measured, (0, 2)) + _address(module.layer_idx, kind, measured)
 
 
@@ -255,35 +259,61 @@ def _measure(
     causal: bool,
     position_bias: Tensor | None,
     watch: Watch,
-    kind: str,
+    layer: int,
+    sees_tokens: bool,
 ) -> Float[Tensor, "batch head row measure"]:
-    """All MEASURES and n_keys of the watched rows, a block of rows at a time."""
-    batch, n_heads, n_queries, width = query.shape
-    n_groups, n_keys = key.shape[1], key.shape[2]
+    """All MEASURES and n_keys of the watched rows, a block of rows at a time; the columns take in the rows before."""
+    batch, n_heads, n_queries, _ = query.shape
     exact = torch.promote_types(query.dtype, torch.float32)  # bfloat16 scores would put 3e-2 nat of error in H
-    scale = width**-0.5 if scaling is None else scaling
     start = 0 if watch.n_rows is None else max(n_queries - watch.n_rows, 0)
     n_generated = watch.n_generated.to(query.device)
-    mask = mask if mask is None else mask.expand(-1, -1, n_queries, -1)
-    step = max(SCORES_AT_ONCE // (batch * n_heads * n_keys), 1)
-    if n_queries - start > step:
-        key = key.to(exact)  # once for all blocks
+    columns = watch.columns if causal and sees_tokens else None
+    step = max(SCORES_AT_ONCE // (batch * n_heads * key.shape[2]), 1)
     blocks = []
-    for top in range(start, n_queries, step):
-        rows = slice(top, min(top + step, n_queries))
-        n_rows = rows.stop - rows.start
-        if mask is None and causal and n_queries > 1:
-            n_keys = rows.stop  # no row of this block sees further
-        grouped = query[:, :, rows].to(exact).reshape(batch, n_groups, -1, width) * scale
-        scores = _products(grouped, key[:, :, :n_keys]).view(batch, n_heads, n_rows, n_keys)
-        visible = _visible(mask, rows, n_queries, n_keys, causal, query.device)
-        if mask is not None and mask.dtype != torch.bool:
-            scores += mask[:, :, rows, :n_keys]
-        if position_bias is not None:
-            scores += position_bias[:, :, rows, :n_keys]
-        generated = n_generated if len(n_generated) == 1 else n_generated[top - start : rows.stop - start]
-        blocks.append(_measure_rows(scores, visible, generated, causal and kind != "cross"))
+    for first, stop in ((0, 0 if columns is None else start), (start, n_queries)):
+        keys = key.to(exact) if stop - first > step else key  # once for all blocks
+        for top in range(first, stop, step):
+            rows = slice(top, min(top + step, stop))
+            scores, visible = _scores(query, keys, mask, scaling, causal, position_bias, rows)
+            if top < start:
+                weights = scores.softmax(dim=-1)
+            else:
+                generated = n_generated if len(n_generated) == 1 else n_generated[top - start : rows.stop - start]
+                weights, measured = _measure_rows(scores, visible, generated, causal and sees_tokens)
+                blocks.append(measured)
+            if columns is not None:
+                columns.add_(layer, weights, visible, top - n_queries, key.shape[2])
     return torch.cat(blocks, dim=2) if len(blocks) > 1 else blocks[0]
+
+
+def _scores(
+    query: Float[Tensor, "batch head query width"],
+    key: Float[Tensor, "batch group key width"],
+    mask: Tensor | None,
+    scaling: float | None,
+    causal: bool,
+    position_bias: Tensor | None,
+    rows: slice,
+) -> tuple[Float[Tensor, "batch head row visible_key"], Bool[Tensor, "#batch #head row visible_key"] | None]:
+    """The scores of a block of rows, -inf on hidden keys, and which keys are visible; None stands for all."""
+    batch, n_heads, n_queries, width = query.shape
+    n_groups, n_keys = key.shape[1], key.shape[2]
+    exact = torch.promote_types(query.dtype, torch.float32)
+    scale = width**-0.5 if scaling is None else scaling
+    mask = mask if mask is None else mask.expand(-1, -1, n_queries, -1)
+    if mask is None and causal and n_queries > 1:
+        n_keys = rows.stop  # no row of this block sees further
+    grouped = query[:, :, rows].to(exact).reshape(batch, n_groups, -1, width) * scale
+    scores = _products(grouped, key[:, :, :n_keys]).view(batch, n_heads, rows.stop - rows.start, n_keys)
+    visible = _visible(mask, rows, n_queries, n_keys, causal, query.device)
+    if mask is not None and mask.dtype != torch.bool:
+        scores += mask[:, :, rows, :n_keys]
+    if position_bias is not None:
+        scores += position_bias[:, :, rows, :n_keys]
+    if visible is not None:
+        hidden = torch.zeros(visible.shape, dtype=scores.dtype, device=scores.device).masked_fill_(~visible, -torch.inf)
+        scores += hidden  # much faster than masking the scores of every head
+    return scores, visible
 
 
 def _products(
@@ -326,14 +356,13 @@ def _measure_rows(
     visible: Bool[Tensor, "#batch #head row key"] | None,
     n_generated: Int[Tensor, "#row"],
     has_tokens_as_keys: bool,
-) -> Float[Tensor, "batch head row measure"]:
+) -> tuple[Float[Tensor, "batch head row key"], Float[Tensor, "batch head row measure"]]:
+    """The weights of a block of rows, and what is measured of them; in place, so the scores are spent."""
     n_keys = scores.shape[-1]
     if visible is None:
         visible_keys = torch.tensor(n_keys, device=scores.device)
         first, last = torch.zeros_like(visible_keys), visible_keys - 1
     else:
-        hidden = torch.zeros(visible.shape, dtype=scores.dtype, device=scores.device).masked_fill_(~visible, -torch.inf)
-        scores += hidden  # much faster than masking the scores of every head
         visible_keys = visible.sum(-1)
         first = visible.to(torch.uint8).argmax(-1)
         last = n_keys - 1 - visible.flip(-1).to(torch.uint8).argmax(-1)
@@ -344,7 +373,7 @@ def _measure_rows(
     else:
         on_tokens = Masses(*[torch.full_like(stats.entropy, torch.nan)] * len(Masses._fields))
     counted = visible_keys.to(scores.dtype).expand_as(stats.entropy)
-    return torch.stack((*stats, *on_tokens, counted), dim=-1)
+    return weights, torch.stack((*stats, *on_tokens, counted), dim=-1)
 
 
 AttentionInterface.register(NAME, attention)

@@ -140,10 +140,10 @@ def _run_batch(
     temperature: float,
     columns: bool,
 ) -> Iterator[xr.Dataset]:
-    watch = Watch(n_generated=torch.zeros(1, dtype=torch.long, device=model.device))
-    if columns:
-        _, mask = left_padded(items, pad_id(tokenizer), model.device)
-        watch.columns = Columns(mask.bool(), n_new=max_new_tokens, ends=sorted(eos_ids(model, tokenizer)))
+    ends = eos_ids(model, tokenizer)
+    _, mask = left_padded(items, pad_id(tokenizer), model.device)
+    received = Columns(mask.bool(), n_new=max_new_tokens, ends=sorted(ends)) if columns else None
+    watch = Watch(n_generated=torch.zeros(1, dtype=torch.long, device=model.device), columns=received)
     chooser = Chooser(watch, seeds, max_new_tokens, temperature)
     written, attentions = write(model, tokenizer, items, watch, chooser)
     with torch.inference_mode():
@@ -152,8 +152,8 @@ def _run_batch(
     tokens = chooser.stats()
     sampling = sampling_of(max_new_tokens, temperature)
     for row, (item, seed) in enumerate(zip(items, seeds, strict=True)):
-        token_ids = _until_end(written[row], eos_ids(model, tokenizer))
-        kept = slice(len(token_ids))
+        token_ids = _until_end(written[row], ends)
+        kept, n_keys = slice(len(token_ids)), len(item.token_ids) + len(token_ids) - 1
         yield assemble(
             model,
             item,
@@ -164,7 +164,7 @@ def _run_batch(
             sampling,
             finish_reason=ending(model, tokenizer, token_ids),
             seed=seed,
-            columns=watch.columns and watch.columns.of_item(row, len(item.token_ids) + len(token_ids) - 1),
+            columns=received.of_item(row, n_keys) if received else None,
         )
 
 

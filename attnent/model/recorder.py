@@ -34,16 +34,17 @@ def record(
     temperature: float = 0.0,
     seed: int = 0,
     reads: str | None = None,
+    columns: bool = False,
     progress: bool = True,
 ) -> Run:
     """Generate a response to every example and keep its Trace; what is recorded already is not done again.
 
     `examples` has a row an example with at least the columns `id` and `prompt`. With `reads`, the name of another
-    column, nothing is generated: the text in it is the response, whoever wrote it, and is read by `replay`. The folder
-    is out_dir/task/model/<digest of the parameters>, or `folder` where given. Killed at any moment and called again
-    with the same arguments it goes on, and ends with the same numbers (bit by bit on the same device and number of
-    threads): the batches are those of the whole list, and each response has its own random numbers. Raises RunError,
-    PromptError, CaptureError.
+    column, nothing is generated: the text in it is the response, whoever wrote it, and is read by `replay`. `columns`
+    as in `generate`. The folder is out_dir/task/model/<digest of the parameters>, or `folder` where given. Killed at
+    any moment and called again with the same arguments it goes on, and ends with the same numbers (bit by bit on the
+    same device and number of threads): the batches are those of the whole list, and each response has its own random
+    numbers. Raises RunError, PromptError, CaptureError.
     """
     check_examples(examples)
     sampling: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
@@ -51,10 +52,10 @@ def record(
     if reads is None:
         encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
         seeds = [derive_seed(seed, id_) for id_ in ids]
-        settings = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+        settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "columns": columns}
         work = writing(model, tokenizer, encoded, seeds, **settings)
     elif reads in examples:
-        work = reading(model, tokenizer, prompts, examples[reads].tolist())
+        work = reading(model, tokenizer, prompts, examples[reads].tolist(), columns=columns)
     else:
         raise RunError(f"the examples have no column {reads!r} to read; they have {', '.join(examples.columns)}")
     identity = {
@@ -64,6 +65,7 @@ def record(
         "dtype": str(model.dtype).removeprefix("torch."),
         "chat_template": template_digest(tokenizer),
         **(sampling if reads is None else {"reads": reads}),
+        **({"columns": True} if columns else {}),
         "examples": digest(examples.to_dict(orient="records")),
     }
     if folder is None:

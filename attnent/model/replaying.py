@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from attnent.model.assembly import TokenStats, assemble, ending, of_item, token_stats_
 from attnent.model.attention import Watch, stats_of_pass, watching
 from attnent.model.batches import Work, in_batches, in_memory, left_padded, pad_id
+from attnent.model.columns import Columns
 from attnent.model.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt
 from attnent.model.spelling import spell
 
@@ -34,7 +35,12 @@ class _Given(NamedTuple):
 
 @overload
 def replay(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: Response
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
+    response: Response,
+    *,
+    columns: bool = False,
 ) -> xr.Dataset: ...
 
 
@@ -45,6 +51,7 @@ def replay(
     prompt: Sequence[Prompt],
     response: Sequence[Response],
     *,
+    columns: bool = False,
     batch_size: int = 8,
     progress: bool = True,
 ) -> list[xr.Dataset]: ...
@@ -56,6 +63,7 @@ def replay(
     prompt: Any,
     response: Any,
     *,
+    columns: bool = False,
     batch_size: int = 8,
     progress: bool = True,
 ) -> xr.Dataset | list[xr.Dataset]:
@@ -64,12 +72,14 @@ def replay(
     Lists of as many prompts and responses give a list of Traces in order, `batch_size` of like length in a pass; alone
     and in a batch the numbers agree to float32 rounding (1e-4). Token ids give the numbers that `generate` would have
     recorded (float32: 1e-4). Text is tokenised without special tokens, so its ids, and its end-of-text step, may differ
-    from those the model would have written; its finish_reason is "given". Batches that do not fit a CUDA device are
-    halved. Raises PromptError for an empty prompt or response, or where both exceed the context.
+    from those the model would have written; its finish_reason is "given". `columns` as in `generate`. Batches that do
+    not fit a CUDA device are halved. Raises PromptError for an empty prompt or response, or where both exceed the
+    context.
     """
     if isinstance(response, str) or not any(isinstance(part, str) or np.ndim(part) for part in response):
-        return reading(model, tokenizer, [prompt], [response]).traces_of([0])[0]
-    return in_batches(reading(model, tokenizer, prompt, response), batch_size, doing="reading", progress=progress)
+        return reading(model, tokenizer, [prompt], [response], columns=columns).traces_of([0])[0]
+    work = reading(model, tokenizer, prompt, response, columns=columns)
+    return in_batches(work, batch_size, doing="reading", progress=progress)
 
 
 def reading(
@@ -77,6 +87,8 @@ def reading(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     responses: Sequence[Response],
+    *,
+    columns: bool = False,
 ) -> Work:
     """Each given response under its prompt; a batch that does not fit the device's memory is halved.
 
@@ -85,7 +97,7 @@ def reading(
     given = _encoded(model, tokenizer, prompts, responses)
 
     def run(batch: Sequence[int]) -> Iterator[xr.Dataset]:
-        return _read_batch(model, tokenizer, [given[index] for index in batch])
+        return _read_batch(model, tokenizer, [given[index] for index in batch], columns)
 
     n_tokens = [len(one.prompt.token_ids) + len(one.token_ids) for one in given]
     return Work(n_tokens, lambda batch: in_memory(run, batch))
@@ -124,7 +136,7 @@ def _encoded(
 
 
 def _read_batch(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, given: Sequence[_Given]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, given: Sequence[_Given], columns: bool
 ) -> Iterator[xr.Dataset]:
     """All prompts end, and all responses begin, at one place: prompts are padded on the left, responses on the right.
 
@@ -139,11 +151,13 @@ def _read_batch(
     inputs = {"input_ids": torch.cat([prompt_ids, chosen[:, :-1]], dim=1), "attention_mask": mask}
     if "position_ids" in inspect.signature(model.forward).parameters:
         inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
-    with watching(model, Watch(n_rows=n_steps, n_generated=torch.arange(n_steps))), torch.inference_mode():
+    received = Columns(mask.bool()) if columns else None
+    watch = Watch(n_rows=n_steps, n_generated=torch.arange(n_steps), columns=received)
+    with watching(model, watch), torch.inference_mode():
         outputs = model(**inputs, use_cache=False, output_attentions=True, return_dict=True, logits_to_keep=n_steps)
         layers = stats_of_pass(model, outputs.attentions)
         for row, one in enumerate(given):
-            kept = slice(len(one.token_ids))
+            kept, n_keys = slice(len(one.token_ids)), len(one.prompt.token_ids) + len(one.token_ids) - 1
             blocks = [
                 token_stats_(logits.float(), ids)
                 for logits, ids in zip(
@@ -162,6 +176,7 @@ def _read_batch(
                 {"method": "replay"},
                 finish_reason=one.finish_reason,
                 seed=0,
+                columns=received.of_item(row, n_keys) if received else None,
             )
 
 

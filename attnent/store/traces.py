@@ -13,6 +13,7 @@ from safetensors.numpy import save
 from attnent.store.files import checksum, write_whole
 from attnent.trace import (
     CANDIDATES,
+    KEY_MEASURES,
     MEASURES,
     SCHEMA_VERSION,
     STEP_NUMBERS,
@@ -44,7 +45,8 @@ def save_trace(trace: xr.Dataset, path: Path, *, belongs_to: str = "") -> None:
 
     `belongs_to` names the response and the run; who reads can ask for it. Raises DiskFullError, OSError.
     """
-    arrays = {name: np.ascontiguousarray(trace[name].values) for name in _TENSORS}
+    names = (*_TENSORS, *KEY_MEASURES) if "key" in trace.dims else _TENSORS
+    arrays = {name: np.ascontiguousarray(trace[name].values) for name in names}
     texts = _Texts(
         attrs=json.dumps(dict(trace.attrs)),
         token=json.dumps(trace["token"].values.tolist()),
@@ -60,7 +62,7 @@ def load_trace(path: Path, *, belongs_to: str | None = None) -> xr.Dataset:
 
     Raises TraceError, naming the file, where it is damaged or belongs to another response than the one asked for.
     """
-    texts, arrays = _read(path, _TENSORS, belongs_to)
+    texts, arrays = _read(path, None, belongs_to)
     try:
         return make_trace(
             {name: arrays.pop(name) for name in MEASURES},
@@ -68,6 +70,7 @@ def load_trace(path: Path, *, belongs_to: str | None = None) -> xr.Dataset:
             layer_kind=json.loads(texts.layer_kind),
             n_keys=arrays.pop("n_keys"),
             token=json.loads(texts.token),
+            keys={name: arrays.pop(name) for name in KEY_MEASURES if name in arrays},
             steps=arrays,
             attrs=json.loads(texts.attrs),
         )
@@ -103,8 +106,8 @@ def n_steps_of(path: Path) -> int:
         raise _damaged(path, str(error)) from error
 
 
-def _read(path: Path, names: Sequence[str], belongs_to: str | None) -> tuple[_Texts, dict[str, np.ndarray]]:
-    """The texts and these tensors of a file, each held against its checksum."""
+def _read(path: Path, names: Sequence[str] | None, belongs_to: str | None) -> tuple[_Texts, dict[str, np.ndarray]]:
+    """The texts and these tensors of a file, each held against its checksum; None: all that were written."""
     try:
         with safe_open(path, framework="numpy") as file:
             found = file.metadata() or {}
@@ -114,7 +117,7 @@ def _read(path: Path, names: Sequence[str], belongs_to: str | None) -> tuple[_Te
             if json.loads(texts.attrs)["schema_version"] != SCHEMA_VERSION:
                 raise SchemaError(f"{path} was written by another version of attnent; read it with that one")
             checksums = json.loads(texts.checksums)
-            arrays = {name: file.get_tensor(name) for name in names}
+            arrays = {name: file.get_tensor(name) for name in names or checksums}
         for name, values in arrays.items():
             if checksums[name] != _checksum(values):
                 raise ValueError(f"the numbers of {name} are not those that were written")

@@ -1,0 +1,75 @@
+"""What each key receives from the queries that see it: sums over blocks of rows, never a T x T matrix."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class _Sums(NamedTuple):
+    """Of one layer, over the rows that count, on the layer's own device."""
+
+    received: Float[Tensor, "batch head position"]
+    own: Float[Tensor, "batch head position"]
+    n_rows: Float[Tensor, "batch 1 position"]  # that see the key
+
+
+class Columns:
+    """The column sums of every layer, over all passes of a batch.
+
+    `counts` tells of each position so far whether its query counts: padding never does, nor what follows an end of
+    text. It grows by `follow`, up to `n_new` positions; `ends` are the ids of end-of-text tokens.
+    """
+
+    def __init__(self, counts: Bool[Tensor, "batch position"], *, n_new: int = 0, ends: Sequence[int] = ()) -> None:
+        self._counts = counts
+        self._n_positions = counts.shape[1] + n_new
+        self._ends = torch.tensor(ends, dtype=torch.long, device=counts.device)
+        self._layers: dict[int, _Sums] = {}
+
+    def follow(self, chosen: Int[Tensor, " batch"]) -> None:
+        """The next position of each item is this token; an end of text, and all after it, does not count."""
+        goes_on = self._counts[:, -1] & ~torch.isin(chosen, self._ends)
+        self._counts = torch.cat([self._counts, goes_on.unsqueeze(1)], dim=1)
+
+    def add_(
+        self,
+        layer: int,
+        weights: Float[Tensor, "batch head row key"],
+        visible: Bool[Tensor, "#batch 1 row key"] | None,
+        first: int,
+        n_keys: int,
+    ) -> None:
+        """Add a block of rows; in place, so the weights are spent.
+
+        `first` is the first row counted from the end of the pass (-1 is the last). The keys are the first of the
+        pass's last `n_keys` positions: a windowed cache has dropped those before. `visible` None stands for all.
+        """
+        top, low = self._counts.shape[1] + first, self._counts.shape[1] - n_keys
+        rows, keys = slice(top, top + weights.shape[2]), slice(low, low + weights.shape[3])
+        counts = self._counts[:, None, rows, None].to(weights.device)
+        weights.masked_fill_(~counts, 0.0)
+        sums = self._sums(layer, weights)
+        sums.received[..., keys] += weights.sum(dim=2)
+        sums.own[..., rows] = weights.diagonal(top - low, dim1=2, dim2=3)
+        sums.n_rows[..., keys] += (counts if visible is None else counts & visible).sum(dim=2)
+
+    def _sums(self, layer: int, like: Float[Tensor, "batch head row key"]) -> _Sums:
+        if layer not in self._layers:
+            batch, n_heads = like.shape[:2]
+            self._layers[layer] = _Sums(*(like.new_zeros(batch, n, self._n_positions) for n in (n_heads, n_heads, 1)))
+        return self._layers[layer]
+
+    def of_item(self, row: int, n_keys: int) -> dict[int, dict[str, Float[Tensor, "head {n_keys}"]]]:
+        """Of each layer, the mean weight each of an item's keys receives, and the weight each puts on itself."""
+        first = int(self._counts[row].int().argmax())
+        keys = slice(first, first + n_keys)
+        return {
+            layer: {
+                "received_mass": sums.received[row, :, keys] / sums.n_rows[row, :, keys],
+                "own_mass": sums.own[row, :, keys],
+            }
+            for layer, sums in self._layers.items()
+        }
