@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 # Attributes load when first used: `import attnent` is light, and files can be analysed without torch.
 _NAMES = {
+    "detectors.confidence": ("ConfidenceError", "fit_confidence", "load_confidence"),
     "model.attention": ("capture", "CaptureError"),
     "model.generation": ("attention_row", "generate"),
     "model.loading": ("load_model", "ModelError"),
     "model.prompts": ("PromptError",),
     "model.recorder": ("record",),
     "model.replaying": ("replay",),
+    "model.sampling": ("add_samples",),
     "runs": ("Run", "RunError"),
     "store.folders": ("out_folder",),
     "show.scrubber": ("Scrubber", "ScrubberError"),
@@ -20,19 +22,21 @@ _NAMES = {
     ),
 }  # fmt: skip
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
-_ROOMS = {name: name for name in ("analysis", "critic", "llm", "tasks")}
+_ROOMS = {name: name for name in ("analysis", "critic", "detectors", "llm", "tasks")}
 _ROOMS |= {name: f"show.{name}" for name in ("knobs", "plots", "words")}
 
 __all__ = [*_HOMES, *_ROOMS]
 
 if TYPE_CHECKING:
-    from attnent import analysis, critic, llm, tasks
+    from attnent import analysis, critic, detectors, llm, tasks
+    from attnent.detectors.confidence import ConfidenceError, fit_confidence, load_confidence
     from attnent.model.attention import CaptureError, capture
     from attnent.model.generation import attention_row, generate
     from attnent.model.loading import ModelError, load_model
     from attnent.model.prompts import PromptError
     from attnent.model.recorder import record
     from attnent.model.replaying import replay
+    from attnent.model.sampling import add_samples
     from attnent.runs import Run, RunError
     from attnent.show import knobs, plots, words
     from attnent.show.scrubber import Scrubber, ScrubberError

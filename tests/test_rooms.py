@@ -19,8 +19,9 @@ MAY_IMPORT = {  # room: the rooms it may import
     "tasks": {SPINE, "store", "llm", "rules", "tiny"},
     "critic": {SPINE, "store", "llm", "tasks", "tiny", "analysis"},
     "analysis": {SPINE},
+    "detectors": {SPINE, "store", "analysis", "model"},  # model only inside `Confidence.stream`
     "show": {SPINE, "store", "analysis"},
-    "study": {SPINE, "store", "llm", "tasks", "analysis", "show"},
+    "study": {SPINE, "store", "llm", "model", "tasks", "analysis", "detectors", "show"},
 }
 MOST_LINES_OF_MODEL_AND_SPINE = 2_400  # models come from GGUF files too, and responses from elsewhere
 MOST_LINES_OF_A_ROOM, MOST_LINES_OF_A_FILE, MOST_LINES = 2_250, 500, 14_000

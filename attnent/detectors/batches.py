@@ -1,6 +1,7 @@
 """Many Traces as one Dataset with a dimension `response`, NaN where a response has ended: what a score is taken of."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -24,7 +25,10 @@ def batch(traces: Mapping[str, xr.Dataset]) -> xr.Dataset:
             raise TraceError(f"the trace {id_!r} has other layers or heads than the first; give traces of one model")
     names = [*MEASURES, *TOKEN_NUMBERS, "n_keys", *(name for name in COLUMNS if _all_have(traces, name))]
     padded = {name: _padded([trace[name].variable for trace in traces.values()]) for name in names}
-    about = {"response": list(traces), "n_steps": ("response", [trace.sizes["step"] for trace in traces.values()])}
+    about: dict[str, Any] = {
+        "response": list(traces),
+        "n_steps": ("response", [trace.sizes["step"] for trace in traces.values()]),
+    }
     about |= {"n_prompt": ("response", [trace.attrs["n_prompt"] for trace in traces.values()])}
     about |= {name: first[name].variable for name in ("layer", "head", "layer_kind")}
     about["step"] = np.arange(max(trace.sizes["step"] for trace in traces.values()))

@@ -6,6 +6,7 @@ left out. Sums over a response run over its steps.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -66,7 +67,8 @@ def llm_check(traces: xr.Dataset) -> xr.DataArray:
     """
     own = without_cross(traces)["self_mass"]
     of_layer = own.isel(layer=own.sizes["layer"] // 2).sel(step=own["step"] > 0).astype(np.float64)
-    return -np.log(of_layer + 1e-12).mean("step").sum("head", skipna=False)
+    logs: Any = np.log(of_layer + 1e-12)
+    return -logs.mean("step").sum("head", skipna=False)
 
 
 def rauq(traces: xr.Dataset, alpha: float = 0.2) -> xr.DataArray:
@@ -82,13 +84,13 @@ def rauq(traces: xr.Dataset, alpha: float = 0.2) -> xr.DataArray:
     weight = decoder["self_mass"].isel(layer=middle).sel(step=decoder["step"] > 0).astype(np.float64)
     on_previous = weight.isel(head=weight.mean("step").fillna(-1.0).argmax("head"))
     carry = np.insert(on_previous.transpose("step", "layer", ...).values, 0, 0.0, axis=0)
-    probability = np.exp(decoder["logprob"].astype(np.float64)).transpose("step", ...).values[:, None]
+    probability = np.exp(decoder["logprob"].transpose("step", ...).values.astype(np.float64))[:, None]
     confidence, logs = probability[0], []
     for step in range(len(probability)):
         share = alpha if step else 1.0
         confidence = share * probability[step] + (1 - share) * carry[step] * confidence
         logs.append(np.log(confidence))
-    score = -np.nanmean(np.broadcast_arrays(*logs), axis=0).max(axis=0)
+    score = (-np.nanmean(np.broadcast_arrays(*logs), axis=0)).max(axis=0)
     return xr.zeros_like(traces["logprob"].isel(step=0, drop=True), np.float64) + score
 
 
@@ -102,7 +104,8 @@ def rauq_instruct(traces: xr.Dataset) -> xr.DataArray:
 
 def head_entropy(traces: xr.Dataset) -> xr.DataArray:
     """f_lh = mean_t (1 - sum p^2) = mean_t (1 - exp(-H2)), H2 the collision entropy (arXiv 2602.13699)."""
-    return (1 - np.exp(-without_cross(traces)["collision_entropy"].astype(np.float64))).mean("step")
+    sum_of_squares: Any = np.exp(-without_cross(traces)["collision_entropy"].astype(np.float64))
+    return (1 - sum_of_squares).mean("step")
 
 
 def question_entropy(traces: xr.Dataset) -> xr.DataArray:

@@ -50,10 +50,11 @@ def cross_fitted(
     probe: Probe,
     seed: int = 0,
 ) -> Float[np.ndarray, " response"]:
-    """Log-odds of being wrong, each from a regression that saw no response of its cluster; NaN where none can be fitted.
+    """Log-odds of being wrong, each from a regression that saw no response of its cluster.
 
-    The strength of the penalty is chosen by the log loss inside of each fold, clusters whole there too. Windows,
-    (response, window, ...), are fitted one by one, each with the label of its response, whose score is their mean.
+    NaN where none can be fitted: below FEWEST or N_FOLDS responses of a kind, or where nothing varies. The strength of
+    the penalty is chosen by the log loss inside of each fold, clusters whole there too. Windows, (response, window,
+    ...), are fitted one by one, each with the label of its response, whose score is their mean.
     """
     scores = np.full(len(features), np.nan)
     if min(is_wrong.sum(), (~is_wrong).sum()) < max(FEWEST, N_FOLDS) or len(np.unique(clusters)) < 2 * N_FOLDS:

@@ -4,6 +4,8 @@ Each takes Traces, (..., step), and gives (...); H_t is the token entropy of ste
 that was chosen, both before temperature.
 """
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -31,7 +33,8 @@ def mean_token_varentropy(traces: xr.Dataset) -> xr.DataArray:
 
 def perplexity(traces: xr.Dataset) -> xr.DataArray:
     """exp(-mean_t ln P_t)."""
-    return np.exp(-traces["logprob"].mean("step"))
+    surprisal: Any = -traces["logprob"].mean("step")
+    return np.exp(surprisal)
 
 
 def negative_log_likelihood(traces: xr.Dataset) -> xr.DataArray:

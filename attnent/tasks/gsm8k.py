@@ -304,6 +304,12 @@ def read_answer(text: str) -> Answer:
     return _answer(said[-1] if said else None, "last")
 
 
+def same_answer(question: str, one: str, other: str) -> bool:
+    """Whether two responses to a problem give the same number."""
+    value = read_answer(one).value
+    return value is not None and value == read_answer(other).value
+
+
 def _answer(value: Fraction | None, how: How) -> Answer:
     return Answer(value, "none" if value is None else how)
 

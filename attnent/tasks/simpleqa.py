@@ -7,6 +7,7 @@ under its own name: never mix two in one table.
 
 import json
 import re
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
@@ -164,6 +165,21 @@ def grade_offline(run: Run) -> pd.Series:
         return _unless_truncated(row, judge_offline(row["question"], row["gold"], row["response"]))
 
     return run.grade(graded, judge=OFFLINE)
+
+
+def same_answer(question: str, one: str, other: str) -> bool:
+    """Whether two answers to a question say the same by the offline rules, the one taken as the gold answer."""
+    return judge_offline(question, one, other) == "correct"
+
+
+def same_answer_by(llm: LLM) -> Callable[[str, str, str], bool]:
+    """As `same_answer`, by what a model says; what it gives no grade is not the same."""
+
+    def same(question: str, one: str, other: str) -> bool:
+        verdict = llm.ask([request(question, one, other)], progress=False)[0].value
+        return isinstance(verdict, Verdict) and verdict.grade == "CORRECT"
+
+    return same
 
 
 def _unless_truncated(row: pd.Series, grade: str) -> str:
