@@ -6,7 +6,7 @@ from jaxtyping import Bool, Int, Real
 from scipy import stats as sps
 from sklearn.metrics import average_precision_score, brier_score_loss
 
-from attnent.analysis.intervals import Interval, StatsError, wilson
+from attnent.analysis.intervals import NO_INTERVAL, Interval, StatsError, wilson
 
 N_BINS = 10
 
@@ -57,12 +57,15 @@ def reliability(
     rows = {}
     for number in np.unique(of_bin):
         inside = of_bin == number
-        rows[number] = (confidence[inside].mean(), *_share(is_right[inside], codes[inside]), inside.sum())
+        rows[number] = (confidence[inside].mean(), *clustered_share(is_right[inside], codes[inside]), inside.sum())
     columns = ["confidence", "share", "low", "high", "n"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("bin")
 
 
-def _share(is_right: Bool[np.ndarray, " response"], clusters: Int[np.ndarray, " response"]) -> Interval:
+def clustered_share(is_right: Bool[np.ndarray, " response"], clusters: Int[np.ndarray, " response"]) -> Interval:
+    """The share that is right, with its 95 % interval as `reliability` has it; undetermined of no responses."""
+    if len(is_right) == 0:
+        return NO_INTERVAL
     n, share, codes = len(is_right), float(is_right.mean()), np.unique(clusters, return_inverse=True)[1]
     n_clusters = int(codes.max()) + 1
     n_independent = float(n_clusters)
