@@ -88,7 +88,7 @@ def _first_wrong(case: Case) -> Finding:
     wrong = find(case.solution)
     if wrong is None:
         return Finding("none found")
-    return _found(case.solution, wrong.start, wrong.stop, wrong.kind, f"{wrong.expected} should stand here")
+    return found_at(case.solution, wrong.start, wrong.stop, wrong.kind, f"{wrong.expected} should stand here")
 
 
 def _by_gold(case: Case) -> Callable[[str], FirstError | None]:
@@ -109,7 +109,7 @@ def _by_gold(case: Case) -> Callable[[str], FirstError | None]:
 def _first_false(case: Case) -> Finding:
     for first in check_arithmetic(case.solution):
         explanation = f"the left side is {first.left}, the right side {first.right}"
-        return _found(case.solution, first.start, first.stop, "arithmetic", explanation)
+        return found_at(case.solution, first.start, first.stop, "arithmetic", explanation)
     return Finding("none found")
 
 
@@ -122,7 +122,7 @@ def offline_for(source: str) -> str:
     return "exact" if source in _EXACT_FOR else "arithmetic"
 
 
-def _found(solution: str, start: int, stop: int, kind: str, explanation: str) -> Finding:
+def found_at(solution: str, start: int, stop: int, kind: str, explanation: str) -> Finding:
     line = _line_at(solution, start)
     return Finding("found", line, start, stop, "exact", kind, explanation, line)
 

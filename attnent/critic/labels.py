@@ -47,7 +47,7 @@ def mark(run: Run, critic: str | LLM, *, repeats: int = 1) -> pd.DataFrame:
     rows = []
     for repeat in range(repeats):
         findings = examine(critic, cases, repeat=repeat)
-        rows += _keep(run, f"{judge}#{repeat}" if repeat else judge, _located(run, wrong, findings))
+        rows += keep(run, f"{judge}#{repeat}" if repeat else judge, located(run, wrong, findings))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -62,7 +62,7 @@ def wrong_responses(run: Run) -> pd.DataFrame:
     return responses[[gsm8k.outcome(row) == "incorrect" for _, row in responses.iterrows()]]
 
 
-def _located(run: Run, wrong: pd.DataFrame, findings: list[Finding]) -> list[dict[str, Any]]:
+def located(run: Run, wrong: pd.DataFrame, findings: list[Finding]) -> list[dict[str, Any]]:
     """What was found in each wrong response, with the steps of it."""
     tokens = dict(list(run.tokens.groupby("response_id")[["char_start", "char_end"]]))
     rows = []
@@ -79,7 +79,7 @@ def _located(run: Run, wrong: pd.DataFrame, findings: list[Finding]) -> list[dic
     return rows
 
 
-def _keep(run: Run, judge: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def keep(run: Run, judge: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with their judge; what the labels of the run do not say yet is added to them."""
     try:
         labels = run.labels("errors")
