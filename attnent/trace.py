@@ -12,7 +12,7 @@ works without torch and without a model.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -111,6 +111,13 @@ def make_trace(
         },
         attrs={name: attrs[name] for name in ATTRIBUTES},
     )
+
+
+def joined(traces: Iterable[xr.Dataset]) -> xr.Dataset:
+    """Consecutive steps of one response as one Trace, with the attributes of the last."""
+    parts = list(traces)
+    whole = xr.concat(parts, "step", data_vars="minimal", coords="minimal", compat="override", join="override")
+    return whole.assign_attrs(parts[-1].attrs)
 
 
 def _unit(name: str) -> dict[str, str]:

@@ -2,15 +2,18 @@
 
 import threading
 
+import numpy as np
 import pytest
 import torch
 import xarray as xr
+from instrument import made_up_confidence
 
 import attnent as ae
 from attnent.model.attention import Watch, watching
 from attnent.model.prompts import PromptError
 from attnent.model.spelling import Speller
 from attnent.model.streaming import stream
+from attnent.trace import joined
 
 PROMPT = "Tom has 3 apples and buys 5 more. How many apples does Tom have?"
 
@@ -20,24 +23,15 @@ def tiny():
     return ae.load_model("tiny", dtype="float32")
 
 
-def joined(steps: list[xr.Dataset]) -> xr.Dataset:
-    return xr.concat(steps, "step", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override")
-
-
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_the_steps_hold_the_numbers_of_generate(tiny, temperature):
     settings = {"max_new_tokens": 40, "temperature": temperature, "seed": 3}
     [whole] = ae.generate(*tiny, [PROMPT], **settings, progress=False)
-    steps = joined(list(stream(*tiny, PROMPT, **settings)))
+    steps = joined(stream(*tiny, PROMPT, **settings))
     assert set(steps.variables) == set(whole.variables)
+    assert steps.attrs == whole.attrs
     spelt_otherwise = ["token"]  # special tokens have no text here
     xr.testing.assert_allclose(steps.drop_vars(spelt_otherwise), whole.drop_vars(spelt_otherwise), rtol=0, atol=1e-6)
-
-
-def test_the_last_step_has_the_attributes_of_generate(tiny):
-    [whole] = ae.generate(*tiny, [PROMPT], max_new_tokens=40, progress=False)
-    *_, last = stream(*tiny, PROMPT, max_new_tokens=40)
-    assert last.attrs == whole.attrs
 
 
 def test_a_step_before_the_last_has_the_text_so_far_and_no_finish_reason(tiny):
@@ -134,3 +128,52 @@ def test_nothing_is_computed_before_it_is_asked_for(tiny):
 def test_what_cannot_be_written_is_refused_at_once(tiny, settings, error, said):
     with pytest.raises(error, match=said):
         stream(*tiny, **settings)
+
+
+# ---- with its confidence
+
+
+@pytest.fixture(scope="module")
+def instrument(tiny):
+    [trace] = ae.generate(*tiny, ["Who?"], max_new_tokens=2, progress=False)
+    return made_up_confidence(trace)
+
+
+def test_the_confidence_of_each_token_is_that_of_the_whole_trace(tiny, instrument):
+    [whole] = ae.generate(*tiny, [PROMPT], max_new_tokens=40, progress=False)
+    scored = list(instrument.stream(*tiny, PROMPT, max_new_tokens=40))
+    assert [one.step for one in scored] == whole["step"].values.tolist()
+    assert "".join(one.token for one in scored) == whole.attrs["response"]
+    wanted = instrument.score(whole)["confidence"]
+    np.testing.assert_allclose([one.confidence for one in scored], wanted, atol=1e-6)
+
+
+def test_an_alarm_sounds_where_the_confidence_of_a_token_with_text_lies_below_the_threshold(tiny, instrument):
+    scored = list(instrument.stream(*tiny, PROMPT, max_new_tokens=40, false_alarms=0.5))
+    threshold = instrument.threshold(0.5)
+    assert threshold == pytest.approx(0.6, abs=0.01)  # the middle of 99 from 0.3 to 0.9
+    assert [one.alarm for one in scored] == [one.confidence < threshold and one.token != "" for one in scored]
+    assert {one.alarm for one in scored} == {True, False}
+
+
+def test_without_a_rate_no_alarm_sounds(tiny, instrument):
+    assert not any(one.alarm for one in instrument.stream(*tiny, PROMPT, max_new_tokens=9, false_alarms=None))
+
+
+def test_where_clusters_are_too_few_for_the_rate_no_alarm_sounds_and_it_is_said(tiny):
+    few = made_up_confidence(ae.generate(*tiny, ["Who?"], max_new_tokens=2, progress=False)[0], lowest=[0.9] * 50)
+    with pytest.warns(UserWarning, match="need 99 clusters with a right answer, and there are 50"):
+        assert not any(one.alarm for one in few.stream(*tiny, PROMPT, max_new_tokens=9))
+
+
+def test_closing_a_scored_stream_early_restores_the_model(tiny, instrument):
+    scored = instrument.stream(*tiny, PROMPT, max_new_tokens=40)
+    next(scored)
+    scored.close()
+    with watching(tiny[0], Watch()):
+        pass  # it is not being captured any more
+
+
+def test_a_stream_of_another_model_is_refused(llama, tokenizer, instrument):
+    with pytest.raises(ae.ConfidenceError, match="whose heads are not those of 'tiny'"):
+        list(instrument.stream(llama, tokenizer, "an", max_new_tokens=3))

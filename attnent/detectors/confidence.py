@@ -2,6 +2,7 @@
 
     confidence = fit_confidence(runs)              learned from answers and tokens that are known to be right or wrong
     scored = confidence.score(trace)               the Trace with `confidence` (step), and attrs["answer_confidence"]
+    confidence.stream(model, tokenizer, prompt)    the confidence in each token as the model writes it, and alarms
     confidence.answers, confidence.tokens          what it says of those it learned from, each time without them
     confidence.save(path); load_confidence(path)   one file, and no pickle
 
@@ -10,25 +11,42 @@ the probability that the token is no error, given that none stood before it. Num
 `by_head=False` learns from their mean and spread instead, which may be asked of any model, and tell less.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from jaxtyping import Float64
 
-from attnent.detectors import features
+from attnent.detectors import alarms, features
 from attnent.detectors.frozen import FORMAT, ConfidenceError, Frozen, read, write
 from attnent.detectors.labelled import Judges, labelled
 from attnent.detectors.learning import fits
 from attnent.detectors.lessons import Heads, lessons, traces_of
 from attnent.runs import Run
+from attnent.trace import joined
 
-__all__ = ["Confidence", "ConfidenceError", "fit_confidence", "load_confidence"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from attnent.model.prompts import Prompt
+
+__all__ = ["Confidence", "ConfidenceError", "Scored", "fit_confidence", "load_confidence"]
+
+
+class Scored(NamedTuple):
+    """A token as it was written."""
+
+    step: int
+    token: str  # joined, these are the response
+    confidence: float
+    alarm: bool  # the confidence lies below the threshold of the alarm
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +77,47 @@ class Confidence:
         if self.about["by_head"]:
             Heads(*self.about["heads"]).check(trace)
         return self.of_token.predict(features.of_tokens(trace, by_head=self.about["by_head"]))
+
+    def threshold(self, false_alarms: float) -> float:
+        """The confidence below which an alarm sounds, in at most so large a share of clusters while all is right.
+
+        From `answers` and `tokens`, which were scored without their cluster (`alarms.alarm_threshold`, to be read as a
+        cross-conformal bound: what scores new answers learned from all of them). 0, below which nothing lies, with a
+        warning, where there are too few clusters for so low a rate. Raises StatsError for a rate outside (0, 1).
+        """
+        lowest = alarms.lowest_when_right(self.answers, self.tokens).to_numpy(float)
+        return alarms.alarm_threshold(lowest, false_alarms, never=0.0)
+
+    def stream(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        prompt: "Prompt",
+        *,
+        false_alarms: float | None = 0.01,
+        **settings: Any,
+    ) -> Generator[Scored]:
+        """Each token of a response as the model writes it, the `confidence` that `score` gives it, and the alarm.
+
+        An alarm sounds in at most a share `false_alarms` of clusters while all is right (`threshold`); None: never.
+        `settings` are max_new_tokens, temperature and seed, as for `generate`. Closing the iterator stops the model.
+        Raises what `generate` and `score` raise.
+        """
+        from attnent.model.streaming import stream  # needs torch
+
+        threshold = 0.0 if false_alarms is None else self.threshold(false_alarms)
+        return self.follow(stream(model, tokenizer, prompt, **settings), threshold)
+
+    def follow(self, steps: Generator[xr.Dataset], threshold: float = 0.0) -> Generator[Scored]:
+        """What `stream` gives, of Traces of one step each; no more than WINDOW of them are kept."""
+        window: deque[xr.Dataset] = deque(maxlen=features.WINDOW)
+        with closing(steps):
+            for trace in steps:
+                window.append(trace)
+                confidence = float(self.token_confidence(joined(window))[-1])
+                wrote_text = bool(trace["char_end"].item() > trace["char_start"].item())
+                alarm = wrote_text and confidence < threshold
+                yield Scored(trace["step"].item(), trace["token"].item(), confidence, alarm)
 
     def save(self, path: str | Path) -> None:
         """Keep it, with its tables, as one safetensors file, whole or not at all. Raises OSError."""

@@ -4,7 +4,7 @@ transformers' own loop runs in a thread of its own, which waits after each step 
 runs while the reader is busy.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
 from typing import Any, NamedTuple
@@ -39,7 +39,7 @@ def stream(
     max_new_tokens: int = 256,
     temperature: float = 0.0,
     seed: int = 0,
-) -> Iterator[xr.Dataset]:
+) -> Generator[xr.Dataset]:
     """The response to one prompt, step by step as the model writes it: the tokens and numbers of `generate`.
 
     Each Trace has one step, t at the t-th. Its `token` is the text that is new, so that joined they are the response:
@@ -60,7 +60,7 @@ def _traces(
     seed: int,
     max_new_tokens: int,
     temperature: float,
-) -> Iterator[xr.Dataset]:
+) -> Generator[xr.Dataset]:
     ends, speller = eos_ids(model, tokenizer), Speller(tokenizer)
     watch = Watch(n_generated=torch.zeros(1, dtype=torch.long, device=model.device))
     chooser = Chooser(watch, [seed], max_new_tokens, temperature)
@@ -82,7 +82,7 @@ def _traces(
 
 def _steps(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, item: EncodedPrompt, watch: Watch, chooser: Chooser
-) -> Iterator[_Step]:
+) -> Generator[_Step]:
     teller = _Teller(model, chooser)
 
     def write_all(items: Sequence[EncodedPrompt]) -> Iterator[xr.Dataset]:
