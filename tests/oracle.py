@@ -103,6 +103,14 @@ def assert_measures(got, wanted: dict[str, np.ndarray], *, atol: float = 1e-4) -
     assert max(errors.values()) <= atol, errors
 
 
+def columns(weights: np.ndarray, visible: np.ndarray) -> dict[str, np.ndarray]:
+    """Of one item's weights (head, query, key) and visible (query, key): what each key receives, (head, key)."""
+    weights = np.where(visible, np.asarray(weights, np.float64), 0.0)
+    weights = weights / weights.sum(-1, keepdims=True)
+    received = [[rows[visible[:, key], key].mean() for key in range(visible.shape[1])] for rows in weights]
+    return {"received_mass": np.array(received), "own_mass": np.diagonal(weights, axis1=1, axis2=2)}
+
+
 # ---- scores of a Llama, from what its projections give
 
 
