@@ -31,7 +31,7 @@ class Columns:
 
     def follow(self, chosen: Int[Tensor, " batch"]) -> None:
         """The next position of each item is this token; an end of text, and all after it, does not count."""
-        goes_on = self._counts[:, -1] & ~torch.isin(chosen, self._ends)
+        goes_on = self._counts[:, -1] & ~torch.isin(chosen.to(self._ends.device), self._ends)
         self._counts = torch.cat([self._counts, goes_on.unsqueeze(1)], dim=1)
 
     def add_(
