@@ -12,8 +12,7 @@ import attnent as ae
 from attnent.model.attention import Watch, watching
 from attnent.model.prompts import PromptError
 from attnent.model.spelling import Speller
-from attnent.model.streaming import stream
-from attnent.trace import joined
+from attnent.model.streaming import stream, whole
 
 PROMPT = "Tom has 3 apples and buys 5 more. How many apples does Tom have?"
 
@@ -26,12 +25,14 @@ def tiny():
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_the_steps_hold_the_numbers_of_generate(tiny, temperature):
     settings = {"max_new_tokens": 40, "temperature": temperature, "seed": 3}
-    [whole] = ae.generate(*tiny, [PROMPT], **settings, progress=False)
-    steps = joined(stream(*tiny, PROMPT, **settings))
-    assert set(steps.variables) == set(whole.variables)
-    assert steps.attrs == whole.attrs
-    spelt_otherwise = ["token"]  # special tokens have no text here
-    xr.testing.assert_allclose(steps.drop_vars(spelt_otherwise), whole.drop_vars(spelt_otherwise), rtol=0, atol=1e-6)
+    [wanted] = ae.generate(*tiny, [PROMPT], **settings, progress=False)
+    xr.testing.assert_allclose(whole(tiny[1], list(stream(*tiny, PROMPT, **settings))), wanted, rtol=0, atol=1e-6)
+
+
+def test_the_last_step_has_the_attributes_of_generate(tiny):
+    [wanted] = ae.generate(*tiny, [PROMPT], max_new_tokens=40, progress=False)
+    *_, last = stream(*tiny, PROMPT, max_new_tokens=40)
+    assert last.attrs == wanted.attrs
 
 
 def test_a_step_before_the_last_has_the_text_so_far_and_no_finish_reason(tiny):
@@ -42,9 +43,11 @@ def test_a_step_before_the_last_has_the_text_so_far_and_no_finish_reason(tiny):
 
 def test_texts_of_bytes_that_only_sometimes_are_characters_join_to_the_response(llama, tokenizer):
     settings = {"max_new_tokens": 60, "temperature": 2.0, "seed": 1}
-    [whole] = ae.generate(llama, tokenizer, ["an éan"], **settings, progress=False)
-    assert "\ufffd" in whole.attrs["response"]
-    assert "".join(one["token"].item() for one in stream(llama, tokenizer, "an éan", **settings)) == whole.response
+    [wanted] = ae.generate(llama, tokenizer, ["an éan"], **settings, progress=False)
+    assert "\ufffd" in wanted.attrs["response"]
+    steps = list(stream(llama, tokenizer, "an éan", **settings))
+    assert "".join(one["token"].item() for one in steps) == wanted.attrs["response"]
+    assert whole(tokenizer, steps)["token"].values.tolist() == wanted["token"].values.tolist()
 
 
 def test_a_character_comes_whole_with_its_last_part(tokenizer):
@@ -140,11 +143,11 @@ def instrument(tiny):
 
 
 def test_the_confidence_of_each_token_is_that_of_the_whole_trace(tiny, instrument):
-    [whole] = ae.generate(*tiny, [PROMPT], max_new_tokens=40, progress=False)
+    [trace] = ae.generate(*tiny, [PROMPT], max_new_tokens=40, progress=False)
     scored = list(instrument.stream(*tiny, PROMPT, max_new_tokens=40))
-    assert [one.step for one in scored] == whole["step"].values.tolist()
-    assert "".join(one.token for one in scored) == whole.attrs["response"]
-    wanted = instrument.score(whole)["confidence"]
+    assert [one.step for one in scored] == trace["step"].values.tolist()
+    assert "".join(one.token for one in scored) == trace.attrs["response"]
+    wanted = instrument.score(trace)["confidence"]
     np.testing.assert_allclose([one.confidence for one in scored], wanted, atol=1e-6)
 
 

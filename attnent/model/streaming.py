@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Bool, Int
@@ -20,7 +21,8 @@ from attnent.model.attention import LayerStats, Watch, stats_of_pass
 from attnent.model.batches import in_memory
 from attnent.model.generation import Chooser, check_settings, item_seeds, sampling_of, write
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompts
-from attnent.model.spelling import Speller
+from attnent.model.spelling import Speller, spell
+from attnent.trace import joined
 
 
 class _Step(NamedTuple):
@@ -51,6 +53,16 @@ def stream(
     [item] = encode_prompts(model, tokenizer, [prompt], n_new_tokens=max_new_tokens)
     [own_seed] = item_seeds(seed, [prompt])
     return _traces(model, tokenizer, item, own_seed, max_new_tokens, temperature)
+
+
+def whole(tokenizer: PreTrainedTokenizerBase, steps: Sequence[xr.Dataset]) -> xr.Dataset:
+    """The Trace that `generate` gives, of all the steps that `stream` gave."""
+    trace = joined(steps)
+    spelt = spell(tokenizer, trace["token_id"].values.tolist())
+    starts, ends = (np.asarray(places, np.int32) for places in (spelt.char_start, spelt.char_end))
+    return trace.assign_coords(
+        token=("step", np.asarray(spelt.token, object)), char_start=("step", starts), char_end=("step", ends)
+    )
 
 
 def _traces(

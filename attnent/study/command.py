@@ -66,6 +66,23 @@ def _parser() -> argparse.ArgumentParser:
     prompts.add_argument("--n", type=int, default=100, help="prompts of each kind (default: 100)")
     prompts.add_argument("--out", type=Path, required=True, metavar="FILE", help="json file to write")
     prompts.set_defaults(run=run_prompts)
+    score = commands.add_parser("score", help="answer a prompt and show the confidence in each token")
+    score.add_argument("prompt", nargs="?", metavar="PROMPT", help="in quotes")
+    score.add_argument("--model", default="tiny", help="the bundled model, a local folder or a Hub id (default: tiny)")
+    score.add_argument("--out-dir", default="runs", metavar="FOLDER", help="where results are (default: runs)")
+    score.add_argument(
+        "--confidence",
+        type=Path,
+        metavar="FILE",
+        help="what Confidence.save wrote (default: that of notebook 05 in the out-dir, else the one that ships)",
+    )
+    score.add_argument(
+        "--html", nargs="?", const="", metavar="FILE", help="write a page too; without FILE, and open it in a browser"
+    )
+    score.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="at most so many (default: 256)")
+    score.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 (the default) is greedy")
+    score.add_argument("--seed", type=int, default=0, metavar="S", help="of the random numbers (default: 0)")
+    score.set_defaults(run=run_score)
     return parser
 
 
@@ -222,6 +239,14 @@ def run_prompts(chosen: argparse.Namespace) -> int:
     means = f"{factual.mean():.1f} words factual, {creative.mean():.1f} creative"
     print(f"Mean length: {means}; AUROC of length {auroc(creative, factual):.2f} (0.5: no difference)")
     print(f"Results: {chosen.out}; use them with: attnent study 01 -p prompts={chosen.out} -p n={chosen.n}")
+    return 0
+
+
+def run_score(chosen: argparse.Namespace) -> int:
+    """Answer a prompt in the terminal, with the confidence in each token. 0 where it was answered."""
+    from attnent.study.scoring import score  # takes its time to load
+
+    score(chosen)
     return 0
 
 
