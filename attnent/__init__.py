@@ -23,7 +23,7 @@ _NAMES = {
 }  # fmt: skip
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 _ROOMS = {name: name for name in ("analysis", "critic", "detectors", "llm", "tasks")}
-_ROOMS |= {name: f"show.{name}" for name in ("knobs", "plots", "words")}
+_ROOMS |= {name: f"show.{name}" for name in ("knobs", "plots", "words", "worth")}
 
 __all__ = [*_HOMES, *_ROOMS]
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from attnent.model.replaying import replay
     from attnent.model.sampling import add_samples
     from attnent.runs import Run, RunError
-    from attnent.show import knobs, plots, words
+    from attnent.show import knobs, plots, words, worth
     from attnent.show.scrubber import Scrubber, ScrubberError
     from attnent.store.folders import out_folder
     from attnent.trace import (

@@ -22,7 +22,7 @@ BINS = reliability(np.linspace(0.01, 0.99, 60), np.arange(60) % 3 > 0, n_bins=5)
 
 
 def test_what_each_score_adds_stands_in_order_with_its_interval():
-    figure = worth.increments(ADDED, title="t")
+    figure = worth.increments({"difficulty": ADDED}, title="t")
     assert figure.layout.yaxis.ticktext == ("RAUQ", "perplexity", "a &lt;b&gt;", "sink, undetermined")
     marks = {trace.name: trace for trace in figure.data}
     np.testing.assert_array_equal(marks["token"].x, [0.01, -0.02])
@@ -32,7 +32,10 @@ def test_what_each_score_adds_stands_in_order_with_its_interval():
 
 def test_families_differ_in_colour_and_mark_whatever_their_order():
     looks = [
-        {trace.name: (trace.marker.color, trace.marker.symbol) for trace in worth.increments(table, title="t").data}
+        {
+            trace.name: (trace.marker.color, trace.marker.symbol)
+            for trace in worth.increments({"difficulty": table}, title="t").data
+        }
         for table in (ADDED, ADDED[::-1])
     ]
     assert looks[0] == looks[1]
@@ -41,19 +44,33 @@ def test_families_differ_in_colour_and_mark_whatever_their_order():
 
 def test_a_family_keeps_its_colour_where_others_are_missing():
     families = pd.CategoricalDtype(["attention", "sampling", "token"])
-    every = worth.increments(ADDED.astype({"family": families}), title="t").data
-    alone = worth.increments(ADDED[ADDED["family"] == "token"].astype({"family": families}), title="t").data
+    every = worth.increments({"difficulty": ADDED.astype({"family": families})}, title="t").data
+    alone = worth.increments(
+        {"difficulty": ADDED[ADDED["family"] == "token"].astype({"family": families})}, title="t"
+    ).data
     assert alone[0].marker.color == next(trace.marker.color for trace in every if trace.name == "token")
 
 
+def test_panels_share_their_rows_in_the_order_of_the_last():
+    fewer = ADDED[ADDED["family"] != "token"].assign(
+        increment=[0.01, 0.02, np.nan][: (ADDED["family"] != "token").sum()]
+    )
+    figure = worth.increments({"difficulty": ADDED, "difficulty and tokens": fewer}, title="t")
+    assert set(figure.layout.yaxis.ticktext) >= {"RAUQ", "perplexity"}
+    assert figure.layout.yaxis2.matches == "y"
+    assert figure.layout.xaxis2.title.text == "AUROC added to difficulty and tokens (0: nothing)"
+    names = [trace.name for trace in figure.data if trace.showlegend]
+    assert len(names) == len(set(names)) == ADDED["family"].nunique()
+
+
 def test_increments_have_a_line_at_nothing():
-    [line] = worth.increments(ADDED, title="t").layout.shapes
+    [line] = worth.increments({"difficulty": ADDED}, title="t").layout.shapes
     assert (line.x0, line.x1) == (0, 0)
 
 
 @pytest.mark.parametrize(("counts", "said"), [([90] * 4, "t (n = 90)"), ([90, 80, 90, 90], "t")])
 def test_the_number_of_responses_is_said_once_or_at_each_row(counts, said):
-    figure = worth.increments(ADDED.assign(n=counts), title="t")
+    figure = worth.increments({"difficulty": ADDED.assign(n=counts)}, title="t")
     assert figure.layout.title.text == said
     assert ("(n = 80)" in "".join(figure.layout.yaxis.ticktext)) == (said == "t")
 
@@ -109,7 +126,7 @@ def test_a_cell_that_is_undetermined_has_a_dash():
 @pytest.mark.parametrize(
     "figure",
     [
-        worth.increments(ADDED.assign(increment=np.nan), title="t"),
+        worth.increments({"difficulty": ADDED.assign(increment=np.nan)}, title="t"),
         worth.reliability(BINS[:0], title="t"),
         worth.risk_coverage({}, title="t"),
         transfer([np.nan, np.nan], [np.nan, np.nan]),

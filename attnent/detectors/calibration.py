@@ -6,6 +6,7 @@ from jaxtyping import Bool, Int, Real
 from scipy import stats as sps
 from sklearn.metrics import average_precision_score, brier_score_loss
 
+from attnent.analysis.comparison import auroc_test
 from attnent.analysis.intervals import NO_INTERVAL, Interval, StatsError, wilson
 
 N_BINS = 10
@@ -81,3 +82,13 @@ def _check(confidence: Real[np.ndarray, " response"]) -> None:
         raise StatsError("there are no responses; give at least one")
     if not (confidence.min() >= 0 and confidence.max() <= 1):
         raise StatsError("confidences lie outside 0 to 1, or are missing; give probabilities, without the missing")
+
+
+def summary(confidence: pd.Series, is_right: pd.Series, clusters: pd.Series) -> pd.Series:
+    """n, the share right, and of the confidence AUROC (wrong over right) with interval, AUPRC of errors, Brier, ECE."""
+    said, right = confidence.to_numpy(float), is_right.to_numpy(bool)
+    _check(said)
+    told = auroc_test(1 - said, ~right, pd.factorize(clusters)[0]).interval
+    row = {"n": len(said), "share right": right.mean(), "AUROC": told.estimate, "low": told.low, "high": told.high}
+    row |= {"AUPRC of errors": auprc(1 - said, ~right), "by chance": 1 - right.mean()}
+    return pd.Series(row | {"Brier": brier(said, right), "ECE": ece(said, right)})

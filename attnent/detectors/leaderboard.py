@@ -14,12 +14,14 @@ from scipy import stats as sps
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
-from attnent.analysis.comparison import fewest_clusters, holm, influence
+from attnent.analysis.comparison import compare, fewest_clusters, holm, influence
 from attnent.analysis.intervals import CONFIDENCE, FEWEST, StatsError
 from attnent.analysis.pooling import disjoint_sets
 from attnent.analysis.regression import bent
+from attnent.detectors.rejection import augrc_interval, prr_interval
 
 N_FOLDS = 5
+SMALLEST = 0.01  # a rise of AUROC below it is too small to matter
 TOKEN_BASELINES = ("mean_token_entropy", "max_token_entropy", "perplexity", "negative_log_likelihood")
 
 
@@ -33,6 +35,27 @@ class Increment(NamedTuple):
 
 
 NOTHING = Increment(*[np.nan] * 4)
+
+
+def worth(scores: pd.DataFrame, is_wrong: pd.Series, clusters: pd.Series) -> pd.DataFrame:
+    """A row a score, the largest AUROC first: AUROC, PRR and AUGRC with 95 % intervals by clusters, and n.
+
+    Columns: auroc, low, high (higher: more likely wrong); prr, augrc and `_low`, `_high` of both. A row is of the
+    responses that have the score; NaN where too few are right or wrong.
+    """
+    _check(scores, (), is_wrong, clusters)
+    kinds = is_wrong.map({True: "wrong", False: "right"})
+    table = compare(scores, [*scores], kinds, "wrong", "right", clusters)[["auroc", "low", "high"]]
+    rows = {}
+    for name in scores:
+        there = scores[name].notna()
+        given = scores.loc[there, name].to_numpy(float), is_wrong[there].to_numpy(), pd.factorize(clusters[there])[0]
+        rows[name] = (
+            (*prr_interval(*given), *augrc_interval(*given), there.sum()) if there.any() else [np.nan] * 6 + [0]
+        )
+    columns = [f"{measure}{end}" for measure in ("prr", "augrc") for end in ("", "_low", "_high")]
+    rejection = pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "n"])
+    return table.join(rejection).rename_axis("detector").sort_values("auroc", ascending=False)
 
 
 def known_from(
@@ -81,8 +104,11 @@ def increments(
 ) -> pd.DataFrame:
     """What each column of `scores` adds to the columns `known` of it, a row a column, the largest first.
 
-    Columns: increment, low, high, p, p_holm, n, and `sets`, in how many of `n_sets` disjoint sets of clusters it is
-    above 0. A row is of the responses that have the score. Raises StatsError for a column that is not there.
+    Columns: increment, low, high, p, p_holm, n, `sets`, in how many of `n_sets` disjoint sets of clusters it is above
+    0, and `verdict`: "present" where it is above 0 with its interval, beyond chance among all rows (Holm) and in half
+    of the sets; "absent" where its interval ends below SMALLEST; else "undecided". A column of noise lies a little
+    below 0, since it is learned from too: no interval below 0 says more than that a score adds nothing. A row is of
+    the responses that have the score. Raises StatsError for a column that is not there.
     """
     _check(scores, known, is_wrong, clusters)
     rows = {}
@@ -100,7 +126,10 @@ def increments(
             rows[name] = (*paired_increment(with_it, without, wrong, codes), sum(above), len(kept))
     columns = ["increment", "low", "high", "p", "sets", "n"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("detector")
-    return table.assign(p_holm=holm(table["p"])).sort_values("increment", ascending=False)
+    table = table.assign(p_holm=holm(table["p"])).sort_values("increment", ascending=False)
+    is_present = (table["low"] > 0) & (table["p_holm"] < 1 - CONFIDENCE) & (2 * table["sets"] >= n_sets)
+    verdict = np.select([is_present, table["high"] < SMALLEST], ["present", "absent"], "undecided")
+    return table.assign(verdict=np.where(table["increment"].isna(), "", verdict))
 
 
 def _parts(clusters: pd.Series, n_sets: int) -> list[Bool[np.ndarray, " response"]]:

@@ -1,15 +1,16 @@
 """All scores of a run, a row a response and a column a detector; what is known of each stands in DETECTORS."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attnent.detectors import heads, probes, tokens
+from attnent.analysis import difficulty
+from attnent.detectors import heads, probes, sampling, tokens
 from attnent.detectors.batches import COLUMNS, batches
-from attnent.runs import Run
+from attnent.runs import Run, RunError
 
 Family = Literal["token", "attention", "attention, trained", "sampling", "confound"]
 
@@ -66,6 +67,17 @@ _OF_OTHERS = {
     "instrument": Detector("attention, trained", "attnent's instrument"),
 }
 DETECTORS: dict[str, Detector] = {name: about for name, (_, about) in _OF_TRACES.items()} | _OF_PROBES | _OF_OTHERS
+PUBLISHED_ATTENTION = [
+    name for name, about in DETECTORS.items() if about.family.startswith("attention") and name != "instrument"
+]
+
+
+def titled(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of detectors under their titles, with a first column `family`."""
+    about = [DETECTORS[name] for name in table.index]
+    of = table.set_axis(pd.Index([one.title for one in about], name="detector"))
+    of.insert(0, "family", pd.Categorical([one.family for one in about], get_args(Family)))
+    return of
 
 
 class Measured(NamedTuple):
@@ -102,6 +114,44 @@ def trained(found: Measured, is_wrong: pd.Series, clusters: pd.Series, seed: int
         for name, values in found.features.items()
     }
     return pd.DataFrame(columns, index=is_wrong.index)
+
+
+def all_scores(
+    run: Run,
+    is_wrong: pd.Series,
+    *,
+    cluster: str,
+    surface: pd.DataFrame,
+    same: sampling.Same | None = None,
+    asked: Run | None = None,
+) -> pd.DataFrame:
+    """Every score that can be had of the responses that `is_wrong` knows (bool, by response_id), a column a detector.
+
+    `cluster` is the column of the responses that belong together; `surface` what a prompt shows, by response_id, which
+    difficulty is learned from. `same` says whether two answers mean the same: with it, and where samples were drawn
+    (`add_samples`), come the scores of sampling. `asked` is the run of `sampling.asked_whether_true`.
+    """
+    found = measured(run)
+    is_wrong = is_wrong[is_wrong.index.isin(found.scores.index)]
+    about = run.responses.set_index("response_id").loc[is_wrong.index]
+    columns = found.scores.loc[is_wrong.index].join(trained(found, is_wrong, about[cluster]))
+    shown = surface.loc[is_wrong.index]
+    columns["difficulty"] = difficulty.predicted(shown, is_wrong, about[cluster])
+    if "log_popularity" in shown:
+        columns["log_popularity"] = -shown["log_popularity"]
+    if same is not None:
+        answers = about[["response"]].join(_samples(run))
+        columns = columns.join(sampling.of_samples(answers.dropna(), about["question"], same))
+    return columns if asked is None else columns.join(sampling.p_false(asked))
+
+
+def _samples(run: Run) -> pd.DataFrame:
+    """The texts of the samples of a run, a row a response and a column a sample; none where none were drawn."""
+    try:
+        labels = run.labels("samples")
+    except RunError:
+        return pd.DataFrame(index=pd.Index([], name="response_id"))
+    return labels.pivot(index="response_id", columns="judge", values="text")
 
 
 def _together(parts: list[xr.DataArray]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Further answers to the prompts of a run: their texts alone, kept beside it as labels "samples"."""
 
+from typing import Any
+
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attnent.model.batches import plan_batches
@@ -36,7 +38,7 @@ def add_samples(
     with run.locked(), Progress(n * len(ids), "drawing samples", shown=progress) as bar:
         for number, name in enumerate(names, start=1):
             seeds = [derive_seed("sample", seed, number, id_) for id_ in ids]
-            settings = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+            settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
             work, done = writing(model, tokenizer, encoded, seeds, **settings), _sampled(run, name)
             for batch in plan_batches(work.n_tokens, batch_size):
                 if any(ids[index] not in done for index in batch):

@@ -2,8 +2,11 @@
 
 import html
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import pandas as pd
 
 from attnent.analysis.intervals import FEWEST, Interval
 from attnent.analysis.regression import MOST_EXPLAINED
@@ -98,3 +101,27 @@ def _controlled(verdict: Verdict) -> str:
     if verdict.outcome == "undecided" and not verdict.made_by_control:
         left += f" (one of {SMALLEST[1]:.2f} would be seen in {verdict.power:.0%})"
     return left
+
+
+def increments(
+    over: Mapping[str, pd.DataFrame], score: str, alone: pd.Series, *, n: int, known: str, counts: Collection[str]
+) -> Answer:
+    """What one score, named beforehand, adds to what is `known`, a clause a task, and how many of the others do.
+
+    Each table is of `detectors.leaderboard.increments`; the others are those that `counts` names. `alone` is the row of
+    the score in the first task (auroc, low, high), which is the main effect.
+    """
+    clauses = []
+    for task, table in over.items():
+        row, others = table.loc[score], table[table.index.isin(counts) & table["increment"].notna()]
+        present = int((others["verdict"] == "present").sum())
+        said = "too few responses" if math.isnan(row["increment"]) else f"{_rise(row)}, {row['verdict']}"
+        clauses.append(f"{task} {said} ({present} of {len(others)} published attention scores add something)")
+    text = f"Beyond {known}, attnent's instrument adds to the AUROC of {'; '.join(clauses)}."
+    effect = Interval(*map(float, alone[["auroc", "low", "high"]]))
+    name = f"AUROC of the instrument alone, wrong over right, {next(iter(over))}"
+    return Answer(text, n, effect=effect, effect_name=name)
+
+
+def _rise(row: pd.Series) -> str:
+    return f"{row['increment']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"

@@ -17,35 +17,38 @@ _CELL_HEIGHT = 64  # pixels
 
 
 def increments(
-    table: pd.DataFrame, *, title: str, x_title: str = "AUROC added to what is known without it (0: nothing)"
+    tables: Mapping[str, pd.DataFrame], *, title: str, x_title: str = "AUROC added to {} (0: nothing)"
 ) -> go.Figure:
-    """What each score adds, with its 95 % interval, a row a score, the largest first, in the colour of its family.
+    """What each score adds, with its 95 % interval, a panel for each thing it is added to and a row a score.
 
-    `table` is indexed by the name of the score and has the columns family, increment, low, high; where it has n, it is
-    said where rows differ in it. A family that is categorical has the colour of its category. What is undetermined
-    stands at the end without a mark.
+    Tables are indexed by the name of the score and have the columns family, increment, low, high; where they have n, it
+    is said, where rows differ in it at each. Rows are in the order of the last panel, the largest first, in the colour
+    of their family; one that is categorical has the colour of its category. What is undetermined has no mark.
     """
-    table = table.sort_values("increment", ascending=False, kind="stable")
-    if table["increment"].isna().all():
+    if all(table["increment"].isna().all() for table in tables.values()):
         return style.too_few(title)
-    figure = go.Figure()
-    figure.add_vline(x=0, line=style.THIN)
-    places = pd.Series(range(len(table)), table.index)
-    looks = style.in_order(style.ordered(table["family"].sort_values()))
-    for family, rows in table.groupby("family", observed=True):
-        look, said = looks[str(family)], [f"{name}, {family}" for name in rows.index]
-        marker = {"color": look.colour, "symbol": look.symbol, "size": 9}
-        marks = rows[["increment", "low", "high"]]
-        figure.add_trace(style.intervals(marks, places[rows.index].tolist(), said, marker=marker, name=str(family)))
-    one_n = "n" not in table or table["n"].nunique() == 1
-    counts = [""] * len(table) if one_n else [f" (n = {n:.0f})" for n in table["n"]]
-    unknown = [", undetermined" if missing else "" for missing in table["increment"].isna()]
-    labels = [style.shown(str(name)) + n + why for name, n, why in zip(table.index, counts, unknown, strict=True)]
-    figure.update_yaxes(tickvals=places, ticktext=labels, range=[len(table) - 0.4, -0.6], automargin=True)
-    figure.update_xaxes(title_text=x_title)
-    figure.update_layout(showlegend=True)
-    title = f"{title} (n = {table['n'].iloc[0]:.0f})" if one_n and "n" in table else title
-    return style.titled(figure, title, inside=26 + 24 * len(table))
+    every = pd.concat([table.sort_values("increment", ascending=False) for table in reversed(tables.values())])
+    last = every[~every.index.duplicated()]
+    places = pd.Series(range(len(last)), last.index)
+    looks = style.in_order(style.ordered(last["family"].sort_values()))
+    figure = make_subplots(cols=len(tables), shared_yaxes=True, horizontal_spacing=0.04)
+    for column, (known, table) in enumerate(tables.items(), start=1):
+        figure.add_vline(x=0, line=style.THIN, col=column, row=1, exclude_empty_subplots=False)
+        for family, rows in table.groupby("family", observed=True):
+            look, said = looks[str(family)], [f"{name}, {family}, added to {known}" for name in rows.index]
+            marker = {"color": look.colour, "symbol": look.symbol, "size": 8}
+            marks, y = rows[["increment", "low", "high"]], places[rows.index].tolist()
+            shown = style.intervals(marks, y, said, marker=marker, name=str(family))
+            is_first = str(family) not in {mark.name for mark in figure.data}
+            figure.add_trace(shown.update(legendgroup=str(family), showlegend=is_first), row=1, col=column)
+        figure.update_xaxes(title_text=x_title.format(known), row=1, col=column)
+    one_n = "n" not in last or last["n"].nunique() == 1
+    counts = [""] * len(last) if one_n else [f" (n = {n:.0f})" for n in last["n"]]
+    unknown = [", undetermined" if missing else "" for missing in last["increment"].isna()]
+    labels = [style.shown(str(name)) + n + why for name, n, why in zip(last.index, counts, unknown, strict=True)]
+    figure.update_yaxes(tickvals=places, ticktext=labels, range=[len(last) - 0.4, -0.6], automargin=True)
+    title = f"{title} (n = {last['n'].iloc[0]:.0f})" if one_n and "n" in last else title
+    return style.titled(figure, title, inside=26 + 24 * len(last))
 
 
 def reliability(table: pd.DataFrame, *, title: str, of: str = "answers") -> go.Figure:
