@@ -127,6 +127,7 @@ class Confidence:
         kept |= {f"tokens/{name}": self.tokens[name].to_numpy() for name in _TOKEN_NUMBERS}
         kept |= {f"answers/{name}": self.answers[name].to_numpy() for name in _ANSWER_NUMBERS}
         texts = {name: self.answers[name].tolist() for name in _ANSWER_TEXTS}
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         write(Path(path), kept, {"about": self.about, "answers": texts})
 
 

@@ -15,7 +15,8 @@ from attnent.trace import measure, without_cross
 WINDOW = 5  # steps that the features of one token look at: its own and those just before it
 OF_HEADS = ("normalized_entropy", "varentropy", "sink_mass", "prompt_mass")
 OF_TOKENS = ("token_entropy", "token_varentropy", "logprob")  # and the gap between the two likeliest candidates
-NEEDED = ("entropy", "varentropy", "sink_mass", "prompt_mass", "n_keys", *OF_TOKENS, "candidate_probability")
+RECORDED = ("entropy", "varentropy", "sink_mass", "prompt_mass")  # what the numbers of heads are made of
+NEEDED = (*RECORDED, "n_keys", *OF_TOKENS, "candidate_probability")
 
 
 def check_whole(trace: xr.Dataset) -> None:
@@ -51,7 +52,7 @@ def n_of_heads(trace: xr.Dataset, *, by_head: bool) -> int:
 
 
 def _heads(trace: xr.Dataset) -> Float[np.ndarray, "step layer head measure"]:
-    own = without_cross(trace)
+    own = without_cross(trace[list(RECORDED)])
     values = [measure(own, name).transpose("step", "layer", "head").values for name in OF_HEADS]
     return np.stack(values, axis=-1).astype(np.float64)
 

@@ -24,18 +24,20 @@ class ConfidenceError(ValueError):
 
 
 class Space(NamedTuple):
-    """Features made comparable and few: x' = (x - centre) / scale, NaN replaced, then the first ones projected."""
+    """Features made comparable and few: x' = (x - centre) / scale, 0 for NaN; then the first ones projected."""
 
-    median: Float[np.ndarray, " feature"]  # what stands where a feature is NaN
     centre: Float[np.ndarray, " feature"]
     scale: Float[np.ndarray, " feature"]
     projection: Float[np.ndarray, "wide component"]  # of the first `wide` features; the others stay as they are
 
+    def standard(self, features: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row feature"]:
+        """Features with mean 0 and variance 1 where they were fitted; what is not known is the mean."""
+        standard = (features - self.centre) / self.scale
+        return np.nan_to_num(standard, copy=False)
+
     def reduced(self, features: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row coordinate"]:
         """The components of the first features, then the other features."""
-        known = np.where(np.isnan(features), self.median, features.astype(np.float64))
-        standard = (known - self.centre) / self.scale
-        n_wide = len(self.projection)
+        standard, n_wide = self.standard(features), len(self.projection)
         return np.concatenate([standard[:, :n_wide] @ self.projection, standard[:, n_wide:]], axis=1)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 from sklearn.decomposition import PCA
 from sklearn.ensemble import GradientBoostingClassifier
-from sklearn.impute import SimpleImputer
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
@@ -166,7 +165,7 @@ def frozen(
     space: Space, model: Model, margins: Float[np.ndarray, " knot"], probabilities: Float[np.ndarray, " knot"]
 ) -> Frozen:
     """A fitted model as plain arrays."""
-    n_coordinates = space.projection.shape[1] + len(space.median) - len(space.projection)
+    n_coordinates = space.projection.shape[1] + len(space.centre) - len(space.projection)
     if isinstance(model, LogisticRegression):
         return Frozen(space, np.asarray(model.intercept_[0]), model.coef_[0], _trees([], 0.0), margins, probabilities)
     trees = _trees([tree.tree_ for tree in model.estimators_[:, 0]], model.learning_rate)
@@ -189,13 +188,13 @@ def _trees(grown: list, learning_rate: float) -> Trees:
 
 
 def _space(features: Float[np.ndarray, "row feature"], n_of_heads: int, n_components: int, seed: int) -> Space:
-    filling = SimpleImputer(strategy="median", keep_empty_features=True).fit(features)
-    scaler = StandardScaler()
-    standard = scaler.fit_transform(filling.transform(features))
-    with np.errstate(invalid="ignore", divide="ignore"):  # of features that never vary no share is explained
-        pca = PCA(n_components, svd_solver="randomized", random_state=seed).fit(standard[:, :n_of_heads])
-    about = (filling.statistics_, scaler.mean_, scaler.scale_, np.ascontiguousarray(pca.components_.T))
-    return Space(*(np.asarray(values) for values in about))
+    with np.errstate(invalid="ignore", divide="ignore"):  # of features that are never known, or never vary
+        scaler = StandardScaler().fit(features)
+        centre, scale = (np.asarray(values) for values in (scaler.mean_, scaler.scale_))
+        space = Space(np.nan_to_num(centre), np.nan_to_num(scale, nan=1.0), np.zeros((n_of_heads, 0)))
+        pca = PCA(n_components, svd_solver="randomized", random_state=seed)
+        pca.fit(space.standard(features)[:, :n_of_heads])
+    return space._replace(projection=np.ascontiguousarray(pca.components_.T))
 
 
 def _candidates(n_most: int) -> list[Candidate]:
