@@ -35,6 +35,12 @@ def test_calibration_error_by_hand():
     assert ece(CONFIDENCE, IS_RIGHT, n_bins=2) == pytest.approx((0.3 + 0.25) / 2)
 
 
+def test_each_bin_counts_as_the_answers_in_it():
+    # three answers of 0.2, of which a third is right, and one of 0.8, which is
+    found = ece(np.array([0.2, 0.2, 0.2, 0.8]), np.array([True, False, False, True]), n_bins=2)
+    assert found == pytest.approx((3 * (1 / 3 - 0.2) + 0.2) / 4)
+
+
 @given(answers)
 def test_a_confidence_that_is_the_truth_has_no_error_of_any_kind(case):
     _, is_right = case
@@ -78,6 +84,13 @@ def test_answers_that_are_copies_make_no_interval_narrower():
     thrice = reliability(np.full(120, 0.7), np.tile(is_right, 3), np.tile(np.arange(40), 3)).iloc[0]
     assert thrice["high"] - thrice["low"] == pytest.approx(once["high"] - once["low"], rel=0.02)
     assert (once["n"], thrice["n"]) == (40, 120)
+
+
+def test_answers_of_a_cluster_that_have_nothing_in_common_count_each():
+    is_right = np.random.default_rng(0).random(900) < 0.7
+    alone = reliability(np.full(900, 0.7), is_right).iloc[0]
+    in_threes = reliability(np.full(900, 0.7), is_right, np.arange(900) // 3).iloc[0]
+    assert in_threes["high"] - in_threes["low"] == pytest.approx(alone["high"] - alone["low"], rel=0.1)
 
 
 def test_of_answers_that_are_all_right_the_clusters_are_counted():
