@@ -32,13 +32,16 @@ def labelled(runs: Sequence[Run], judges: Judges = None) -> Labelled:
     those after it, which follow from the error, are left out, like all of a wrong answer without a span. In a run
     without such labels each token is what its answer is. Clusters are the examples' column "group" within a task, or
     the response. Of several judges of a run the one who labelled last counts, or the last of `judges`. Raises
-    ConfidenceError where a run has no grades.
+    ConfidenceError where a run has no grades, or none of these judges.
     """
     if not runs:
         raise ConfidenceError("there are no runs to learn from; give at least one")
+    names = ["/".join(run.folder.resolve().parts[-3:]) for run in runs]
+    if len(set(names)) < len(names):
+        raise ConfidenceError(f"two of the runs are called {max(names, key=names.count)}; give each run once")
     parts, n_answers = [], 0
     for source, run in enumerate(runs):
-        answers = _answers(run, judges).assign(source=source)
+        answers = _answers(run, judges).assign(source=source, run=names[source])
         answers.index += n_answers
         parts.append(Labelled(answers, _tokens(run, answers, judges)))
         n_answers += len(answers)
@@ -50,12 +53,13 @@ def _answers(run: Run, judges: Judges) -> pd.DataFrame:
     grades = _of_one_judge(run, "grades", judges)
     if grades is None:
         raise ConfidenceError(f"{run.folder} has no grades, so nothing tells right from wrong; grade it first")
+    if judges and not set(grades["judge"]) <= _names(judges):
+        raise ConfidenceError(f"{run.folder} has no grades by {', '.join(sorted(_names(judges)))}; name who graded it")
     known = grades.loc[grades["grade"].isin(["correct", "incorrect"]), ["response_id", "grade"]]
     responses = run.responses
     groups = responses["group"] if "group" in responses else pd.Series(pd.NA, responses.index)
     task = run.manifest["identity"].get("task", "")
     of = responses[["response_id"]].assign(
-        run="/".join(run.folder.resolve().parts[-3:]),
         cluster=f"{task} " + groups.astype(object).where(groups.notna(), responses["response_id"]).astype(str),
     )
     answers = of.merge(known, on="response_id")
@@ -82,6 +86,10 @@ def _of_one_judge(run: Run, name: str, judges: Judges) -> pd.DataFrame | None:
         labels = run.labels(name)
     except RunError:
         return None
-    asked = labels[labels["judge"].isin([judges] if isinstance(judges, str) else judges or [])]
+    asked = labels[labels["judge"].isin(_names(judges))]
     kept = asked if len(asked) else labels
     return kept[kept["judge"] == kept["judge"].iloc[-1]]
+
+
+def _names(judges: Judges) -> set[str]:
+    return {judges} if isinstance(judges, str) else set(judges or ())

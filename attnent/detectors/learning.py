@@ -22,6 +22,7 @@ N_FOLDS = 5  # the outer ones, for what is reported
 N_INNER_FOLDS = 3  # to choose and to calibrate
 N_COMPONENTS = (4, 16, 64)  # of the features of heads
 N_COMPONENTS_OF_TREES = 16
+N_TREES = 80
 PENALTIES = (0.001, 0.01, 0.1, 1.0)  # C of the logistic regression: the smaller, the stronger
 Model = LogisticRegression | GradientBoostingClassifier
 
@@ -50,7 +51,7 @@ class Candidate(NamedTuple):
         model: Model
         if self.penalty is None:
             shape = {"max_depth": 3, "min_samples_leaf": FEWEST, "subsample": 0.5, "max_features": "sqrt"}
-            model = GradientBoostingClassifier(n_estimators=80, random_state=seed, **shape)
+            model = GradientBoostingClassifier(n_estimators=N_TREES, random_state=seed, **shape)
         else:
             model = LogisticRegression(C=self.penalty, solver="newton-cholesky")
         return model.fit(coordinates, is_right, sample_weight=weights / weights.mean())

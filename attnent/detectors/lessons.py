@@ -87,7 +87,7 @@ def lessons(runs: Sequence[Run], known: Labelled, *, by_head: bool, seed: int) -
         "revisions": sorted({trace.attrs["revision"] for trace in firsts}),
         "tasks": sorted({str(run.manifest["identity"].get("task", "")) for run in runs}),
         "by_head": by_head,
-        "heads": heads,
+        "heads": heads and list(heads),
     }
     return Lessons(
         Rows(np.stack(of_answers), n_of_heads, is_right, clusters, fold, np.ones(len(answers))),
