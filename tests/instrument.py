@@ -24,7 +24,7 @@ def made_up_confidence(trace: xr.Dataset, *, lowest: list[float] | None = None) 
 def _random_classifier(n_features: int) -> Frozen:
     random, none = np.random.default_rng(0), np.zeros((0, 1))
     zero, one = np.zeros(n_features), np.ones(n_features)
-    space = Space(median=zero, centre=zero, scale=one, projection=np.zeros((0, 0)))
+    space = Space(centre=zero, scale=one, projection=np.zeros((0, 0)))
     no_node = none.astype(int)
     trees = Trees(no_node, none, no_node, no_node, none)
     weight = random.normal(scale=n_features**-0.5, size=n_features)
