@@ -88,7 +88,8 @@ def early_warning(
     clusters, the same for all scores; all else is of the other half: n_clusters with a right answer, the share of them
     with a false alarm (false_alarms, low, high); n_wrong answers, the shares of them where the alarm sounds before
     (with low, high: clustered), at and after the wrong token, or never, and the median number of tokens (median_lead)
-    by which those before it lead. Intervals are Wilson's, 95 %.
+    by which those before it lead. Intervals are Wilson's, 95 %. A score that foresees nothing warns before the wrong
+    token too, in a share of at most about its false alarms.
     """
     chosen = _one_half(answers["cluster"])
     rows = {}
