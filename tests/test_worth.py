@@ -36,7 +36,7 @@ def test_families_differ_in_colour_and_mark_whatever_their_order():
             trace.name: (trace.marker.color, trace.marker.symbol)
             for trace in worth.increments({"difficulty": table}, title="t").data
         }
-        for table in (ADDED, ADDED[::-1])
+        for table in (ADDED, ADDED.assign(increment=-ADDED["increment"]))
     ]
     assert looks[0] == looks[1]
     assert len({colour for colour, _ in looks[0].values()}) == len({symbol for _, symbol in looks[0].values()}) == 2
