@@ -30,6 +30,7 @@ from attnent.detectors.labelled import Judges, labelled
 from attnent.detectors.learning import fits
 from attnent.detectors.lessons import Heads, lessons, traces_of
 from attnent.runs import Run
+from attnent.store.folders import one_segment
 from attnent.trace import joined
 
 if TYPE_CHECKING:
@@ -135,6 +136,11 @@ _PARTS = ("of_token", "of_answer")
 _ANSWER = ["run", "response_id"]
 _ANSWER_TEXTS, _ANSWER_NUMBERS = (*_ANSWER, "cluster"), ("is_right", "confidence")
 _TOKEN_NUMBERS = ("step", "is_right", "confidence", "token_entropy")
+
+
+def path_of(out_dir: str | Path, model: str) -> Path:
+    """Where the confidence of a model is kept in a folder of results, by the name that `load_model` is given."""
+    return Path(out_dir) / "confidence" / f"{one_segment(model)}.safetensors"
 
 
 def load_confidence(path: str | Path) -> Confidence:

@@ -113,7 +113,7 @@ def increments(
     """
     clauses = []
     for task, table in over.items():
-        row, others = table.loc[score], table[table.index.isin(counts) & table["increment"].notna()]
+        row, others = table.loc[score], table[table.index.isin(list(counts)) & table["increment"].notna()]
         present = int((others["verdict"] == "present").sum())
         said = "too few responses" if math.isnan(row["increment"]) else f"{_rise(row)}, {row['verdict']}"
         clauses.append(f"{task} {said} ({present} of {len(others)} published attention scores add something)")

@@ -27,7 +27,7 @@ def increments(
     """
     if all(table["increment"].isna().all() for table in tables.values()):
         return style.too_few(title)
-    every = pd.concat([table.sort_values("increment", ascending=False) for table in reversed(tables.values())])
+    every = pd.concat([table.sort_values("increment", ascending=False) for table in [*tables.values()][::-1]])
     last = every[~every.index.duplicated()]
     places = pd.Series(range(len(last)), last.index)
     looks = style.in_order(style.ordered(last["family"].sort_values()))

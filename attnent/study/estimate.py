@@ -80,6 +80,8 @@ def _most_tokens(given: Mapping[str, Any], seen: set[str]) -> int:
         return 0
     seen.add(recording)
     times = 2 * (1 + 2) if "prompts" in given else 1  # two kinds of prompts; each response is written, and read twice
+    if "n_samples" in given:  # problems and questions, written several times, whether they are true, and texts
+        times = 2 * (given["n_samples"] + 2)
     return times * given["n"] * given["max_new_tokens"]
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from attnent.show.scrubber.page import PALETTE
-from attnent.store.folders import one_segment, out_folder
+from attnent.store.folders import out_folder
 from attnent.study import StudyError
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ UNSURE = 0.5  # tokens below it are in brackets where no alarm can sound
 
 def confidence_file(model: str, out_dir: Path) -> Path:
     """That of notebook 05, or else the one that ships. Raises StudyError where there is neither."""
-    path = out_dir / "confidence" / f"{one_segment(model)}.safetensors"
+    from attnent.detectors.confidence import path_of  # takes its time to load
+
+    path = path_of(out_dir, model)
     known = [one for one in (path, _SHIPPED.get(model)) if one is not None and one.is_file()]
     if not known:
         raise StudyError(
