@@ -1,5 +1,7 @@
 """Whether a confidence means what it says: of answers said to be right with probability p, a share p is right."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int, Real
@@ -92,3 +94,22 @@ def summary(confidence: pd.Series, is_right: pd.Series, clusters: pd.Series) -> 
     row = {"n": len(said), "share right": right.mean(), "AUROC": told.estimate, "low": told.low, "high": told.high}
     row |= {"AUPRC of errors": auprc(1 - said, ~right), "by chance": 1 - right.mean()}
     return pd.Series(row | {"Brier": brier(said, right), "ECE": ece(said, right)})
+
+
+def of_tokens(answers: pd.DataFrame, tokens: pd.DataFrame, scores: Mapping[str, pd.Series]) -> pd.DataFrame:
+    """How well scores tell wrong tokens from right ones, a row a score: AUROC with interval, AUPRC, n and n_wrong.
+
+    `answers` and `tokens` are those of a Confidence; `scores` have the index of `tokens` and are higher where a token
+    is more likely right. Tokens of one cluster are not independent, and the interval knows it. AUPRC by chance is
+    n_wrong / n.
+    """
+    of = ["run", "response_id"]
+    clusters = pd.factorize(tokens[of].merge(answers[[*of, "cluster"]], on=of, how="left")["cluster"])[0]
+    is_wrong = ~tokens["is_right"].to_numpy(bool)
+    rows = {}
+    for name, score in scores.items():
+        values = -score.to_numpy(float)
+        told = auroc_test(values, is_wrong, clusters).interval
+        rows[name] = (*told, auprc(values, is_wrong), len(values), is_wrong.sum())
+    columns = ["AUROC", "low", "high", "AUPRC", "n", "n_wrong"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("score")

@@ -85,6 +85,21 @@ def recorded(
     }
 
 
+def planted(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Run, *, batch_size: int, out_dir: str | Path
+) -> Confidence | None:
+    """An instrument for the right solutions of a run, read again with and without one planted error; None: too few."""
+    try:
+        examples = critic.planted_examples(problems)
+        run = record(
+            model, tokenizer, examples, task="gsm8k_planted", reads="text", batch_size=batch_size, out_dir=out_dir
+        )
+        critic.mark_planted(run)
+        return fit_confidence(run)
+    except (critic.CriticError, ConfidenceError):  # none is right, or too few are
+        return None
+
+
 def _case(run: Run, is_wrong: pd.Series, surface: pd.DataFrame, **more: Any) -> Case:
     """What a run was for: with `more`, that of `all_scores`, its answers are right or wrong."""
     table = scores.all_scores(run, is_wrong, surface=surface, cluster="group", **more)
