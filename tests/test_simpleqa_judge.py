@@ -98,3 +98,13 @@ def test_a_second_judging_asks_nothing_and_no_key_is_in_any_file(run, server, mo
     assert any(KEY in value for headers in server.headers for value in headers.values())
     for path in (path for path in run.folder.rglob("*") if path.is_file()):
         assert KEY.encode() not in path.read_bytes(), path
+
+
+def test_a_language_model_tells_whether_two_answers_say_the_same(run, server):
+    server.answer = lambda body: completion(
+        json.dumps({"grade": "CORRECT" if asked_about(body)["answer"] == "in Oslo" else "NOT_ATTEMPTED"})
+    )
+    same = simpleqa.same_answer_by(judge(run, server))
+    assert same("Where?", "Oslo", "in Oslo")
+    assert not same("Where?", "Oslo", "who knows")
+    assert asked_about(server.asked[0]) | {"reference": "Oslo", "answer": "in Oslo"} == asked_about(server.asked[0])
