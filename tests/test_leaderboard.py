@@ -207,3 +207,24 @@ def test_a_table_of_detectors_has_their_titles_and_families():
     assert list(table.index) == ["RAUQ, alpha 0.2", "1 - P(True)"]
     assert list(table["family"]) == ["attention", "sampling"]
     assert len({about.title for about in DETECTORS.values()}) == len(DETECTORS)
+
+
+@pytest.mark.slow
+def test_every_score_of_the_tasks_is_of_the_same_responses(tmp_path):
+    import attnent as ae
+    from attnent.study import cases
+
+    model, tokenizer = ae.load_model("tiny")
+    settings = {"n": 40, "n_samples": 2, "max_new_tokens": 120, "batch_size": 20, "seed": 5}
+    found = cases.recorded(model, tokenizer, "tiny", out_dir=tmp_path, **settings)
+    assert list(found) == ["problems", "questions", "creative text"]
+    for name, case in found.items():
+        assert case.scores.index.equals(case.is_wrong.index)
+        assert case.scores.index.equals(case.clusters.index)
+        assert set(case.scores) <= set(DETECTORS), name
+        assert case.is_wrong.any()
+        assert not case.is_wrong.all()
+    expected = {"semantic_entropy", "inconsistency", "p_false", "sink_score_probe", "lap_eigvals_probe", "instrument"}
+    assert expected <= set(found["problems"].scores) & set(found["questions"].scores)
+    again = cases.recorded(model, tokenizer, "tiny", out_dir=tmp_path, **settings)
+    pd.testing.assert_frame_equal(again["problems"].scores, found["problems"].scores)

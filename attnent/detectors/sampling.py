@@ -50,12 +50,13 @@ def inconsistency(classes: Sequence[int]) -> float:
 def of_samples(answers: pd.DataFrame, questions: pd.Series, same: Same) -> pd.DataFrame:
     """`semantic_entropy` of the samples and `inconsistency` of the answer with them, a row a response.
 
-    `answers` has a row a response: the answer in question in its first column, a sample in each other one.
+    `answers` has a row a response: the answer in question in its first column, a sample in each other one. A single
+    sample has no entropy: NaN.
     """
     rows = {}
     for id_, (answer, *samples) in zip(answers.index, answers.itertuples(index=False), strict=True):
         classes = semantic_classes(questions[id_], [answer, *samples], same)
-        rows[id_] = (semantic_entropy(classes[1:]) if samples else np.nan, inconsistency(classes))
+        rows[id_] = (semantic_entropy(classes[1:]) if len(samples) > 1 else np.nan, inconsistency(classes))
     return pd.DataFrame.from_dict(rows, orient="index", columns=["semantic_entropy", "inconsistency"])
 
 

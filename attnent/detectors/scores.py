@@ -146,12 +146,12 @@ def all_scores(
 
 
 def _samples(run: Run) -> pd.DataFrame:
-    """The texts of the samples of a run, a row a response and a column a sample; none where none were drawn."""
+    """The texts of the samples of a run, a row a response and a column a sample; without one that is not whole yet."""
     try:
         labels = run.labels("samples")
     except RunError:
         return pd.DataFrame(index=pd.Index([], name="response_id"))
-    return labels.pivot(index="response_id", columns="judge", values="text")
+    return labels.pivot(index="response_id", columns="judge", values="text").dropna(axis="columns")
 
 
 def _together(parts: list[xr.DataArray]) -> np.ndarray:

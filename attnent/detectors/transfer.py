@@ -7,18 +7,18 @@ import pandas as pd
 
 from attnent.analysis.comparison import auroc_test
 from attnent.analysis.intervals import FEWEST
-from attnent.detectors.confidence import Confidence, ConfidenceError, fit_confidence
+from attnent.detectors.confidence import Confidence, ConfidenceError
 from attnent.detectors.labelled import labelled
 from attnent.runs import Run
 
 
-def transfer(runs: Mapping[str, Run], *, by_head: bool, seed: int = 0) -> pd.DataFrame:
-    """A row a pair of runs: how well the confidence in answers fitted on `fitted_on` tells wrong from right in `asked`.
+def transfer(runs: Mapping[str, Run], fitted: Mapping[str, Confidence]) -> pd.DataFrame:
+    """A row a pair: how well a confidence `fitted_on` one run tells wrong answers from right ones where it is `asked`.
 
-    Columns: fitted_on, asked, auroc (1 - confidence, wrong over right), low, high (95 %, by clusters), n. On the
-    diagonal each answer is judged by a fit that saw nothing of its cluster. Different models need by_head=False.
+    `fitted` has the names of `runs`. Columns: fitted_on, asked, auroc (1 - confidence, wrong over right), low, high
+    (95 %, by clusters), n. On the diagonal each answer is judged by a fit that saw nothing of its cluster. Raises
+    ConfidenceError where heads differ: runs of different models need fits with by_head=False.
     """
-    fitted = {name: fit_confidence(run, by_head=by_head, seed=seed) for name, run in runs.items()}
     rows = []
     for name, run in runs.items():
         answers = labelled([run]).answers
