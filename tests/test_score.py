@@ -174,3 +174,14 @@ def test_the_page_colours_tokens_by_confidence_and_shows_the_prompt(score, tmp_p
         chosen = one.page.locator(".attnent select[aria-label='colour and curve'] option:checked")
         assert chosen.inner_text() == "confidence"
         one.check()
+
+
+def test_the_instrument_that_ships_is_one_of_the_bundled_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["score", "Tell me about Sybil Dorn.", "--max-new-tokens", "12"]) == 0
+    out = capsys.readouterr().out
+    assert "confidence.safetensors" in out
+    assert "Confidence in the answer: 0." in out
+    confidence = ae.load_confidence(Path(ae.__file__).parent / "tiny" / "confidence.safetensors")
+    assert confidence.about["models"] == ["tiny"]
+    assert 0 < confidence.threshold(0.01) < confidence.threshold(0.1) < 1

@@ -38,7 +38,9 @@ def square(found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFram
     """AUROC, low and high of `transfer`, each with a row a fit and a column a run."""
     order = list(dict.fromkeys(found["asked"]))
     auroc, low, high = (
-        found.pivot(index="fitted_on", columns="asked", values=of).reindex(index=order, columns=order)
+        found.pivot(index="fitted_on", columns="asked", values=of)
+        .reindex(index=order, columns=order)
+        .rename_axis(index="fitted on")
         for of in ("auroc", "low", "high")
     )
     return auroc, low, high
