@@ -131,3 +131,19 @@ def test_gsm8k_gives_them_by_their_name_with_the_columns_of_its_other_sources():
 def test_what_cannot_be_given_is_refused(asked, message):
     with pytest.raises(TaskError, match=message):
         gsm8k.load("plain", **asked)
+
+
+def test_every_problem_is_of_one_kind_and_all_kinds_are_told():
+    questions = plain.load(400, 3)["question"]
+    table = plain.kinds(questions)
+    assert (table.sum(axis=1) == 1).all()
+    assert table.index.equals(questions.index)
+    assert table.shape[1] == len(plain.TEMPLATES)
+    for place, template in enumerate(plain.TEMPLATES):  # no question is of two
+        asked = template.asked.format_map(dict.fromkeys(re.findall(r"{(\w+)}", template.asked), "7"))
+        assert [number for number, one in enumerate(plain._ASKED) if one.fullmatch(asked)] == [place]
+
+
+def test_what_is_no_plain_problem_has_no_kind():
+    with pytest.raises(TaskError, match="is no plain problem"):
+        plain.kinds(pd.Series(["How many?"]))

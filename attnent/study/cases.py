@@ -12,7 +12,7 @@ from attnent.detectors.confidence import Confidence, ConfidenceError, fit_confid
 from attnent.model.recorder import record
 from attnent.model.sampling import add_samples
 from attnent.runs import Run
-from attnent.tasks import factual_creative, gsm8k, simpleqa
+from attnent.tasks import factual_creative, gsm8k, plain, simpleqa
 
 MOST_TEXTS = 100  # prompts of a kind, of which so many ship
 MOST_TOKENS = {"problems": 160, "questions": 64, "creative text": 96}
@@ -66,6 +66,9 @@ def recorded(
         more[of] = {"same": same, "asked": asked}
     solved, answered = gsm8k.grade_run(problems), simpleqa.grade_offline(questions)
     critic.mark(problems, critic.offline_for(where[0]))
+    seen = gsm8k.surface(problems.responses)
+    if where[0] == "plain":
+        seen = seen.join(plain.kinds(problems.responses.set_index("response_id")["question"]))
     kind = texts.responses.set_index("response_id")["kind"]
     shown = texts.responses.set_index("response_id")[["n_prompt"]]
     return {

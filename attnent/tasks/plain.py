@@ -45,6 +45,8 @@ class Told(NamedTuple):
 
 TEMPLATES = tuple(Template(**one) for one in _DECLARED["problems"])
 
+_ASKED = [re.compile(re.sub(r"\\{\w+\\}", ".+?", re.escape(one.asked))) for one in TEMPLATES]
+
 
 def load(n: int, seed: int = 0) -> pd.DataFrame:
     """`n` problems, a row each; the problems for a smaller `n` are the beginning of those for a larger.
@@ -68,6 +70,22 @@ def load(n: int, seed: int = 0) -> pd.DataFrame:
     table.insert(0, "id", ids)
     table.insert(1, "group", groups)
     return table
+
+
+def kinds(questions: pd.Series) -> pd.DataFrame:
+    """Which template each problem is of: a column of 0 and 1 a template, with the index of `questions`.
+
+    Raises TaskError for a question that is of none.
+    """
+    numbers = questions.map(_template_of)
+    if (unknown := numbers < 0).any():
+        raise TaskError(f"{questions[unknown].iloc[0]!r} is no plain problem; give questions of source='plain'")
+    return pd.get_dummies(numbers, prefix="template").astype(float)
+
+
+def _template_of(question: str) -> int:
+    """The place of a problem's template in TEMPLATES; -1 where it has none."""
+    return next((place for place, asked in enumerate(_ASKED) if asked.fullmatch(question)), -1)
 
 
 def _row(rng: Random, level: int) -> dict[str, object]:
