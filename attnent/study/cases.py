@@ -75,7 +75,7 @@ def recorded(
         "problems": _case(
             problems,
             solved[solved != "truncated"].eq("incorrect"),
-            gsm8k.surface(problems.responses),
+            seen,
             **more["problems"],
         ),
         "questions": _case(
