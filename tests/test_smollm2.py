@@ -2,6 +2,7 @@
 
 import os
 from functools import partial
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -147,3 +148,11 @@ def test_smollm2_knows_the_capital_of_france(smollm2):
     assert trace.attrs["response"] == "The capital of France is Paris."
     assert trace.attrs["finish_reason"] == "eos"
     assert trace.attrs["model"] == "SmolLM2-135M-Instruct-Q4_1-gguf-dequantised"
+
+
+def test_the_instrument_that_ships_for_it_is_of_its_heads(smollm2):
+    confidence = ae.load_confidence(Path(ae.__file__).parent / "detectors" / "smollm2.safetensors")
+    [trace] = ae.generate(*smollm2, ["What is the capital of France?"], max_new_tokens=8, progress=False)
+    scored = confidence.score(trace)
+    assert ((scored["confidence"] > 0) & (scored["confidence"] < 1)).all()
+    assert 0 < scored.attrs["answer_confidence"] < 1

@@ -42,12 +42,12 @@ def increments(
             is_first = str(family) not in {mark.name for mark in figure.data}
             figure.add_trace(shown.update(legendgroup=str(family), showlegend=is_first), row=1, col=column)
         figure.update_xaxes(title_text=x_title.format(known), row=1, col=column)
-    one_n = "n" not in last or last["n"].nunique() == 1
+    one_n = "n" not in last or last.loc[last["increment"].notna(), "n"].nunique() == 1
     counts = [""] * len(last) if one_n else [f" (n = {n:.0f})" for n in last["n"]]
     unknown = [", undetermined" if missing else "" for missing in last["increment"].isna()]
     labels = [style.shown(str(name)) + n + why for name, n, why in zip(last.index, counts, unknown, strict=True)]
     figure.update_yaxes(tickvals=places, ticktext=labels, range=[len(last) - 0.4, -0.6], automargin=True)
-    title = f"{title} (n = {last['n'].iloc[0]:.0f})" if one_n and "n" in last else title
+    title = f"{title} (n = {last['n'].max():.0f})" if one_n and "n" in last else title
     return style.titled(figure, title, inside=26 + 24 * len(last))
 
 
