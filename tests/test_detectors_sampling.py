@@ -83,6 +83,13 @@ def test_samples_wait_for_no_other_recording(tmp_path):
         ae.add_samples(model, tokenizer, run, 1, max_new_tokens=4, progress=False)
 
 
+def test_fewer_than_no_samples_are_refused(tmp_path):
+    model, tokenizer = ae.load_model("tiny")
+    run = ae.record(model, tokenizer, simpleqa.load("tiny", n=1), task="t", out_dir=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="must be 0 or more"):
+        ae.add_samples(model, tokenizer, run, -1, progress=False)
+
+
 def test_solutions_are_the_same_where_their_numbers_are():
     assert gsm8k.same_answer("?", "So 3 + 4 = 7. The answer is 7.", "#### 7")
     assert not gsm8k.same_answer("?", "no number", "no number")

@@ -27,8 +27,10 @@ def add_samples(
 
     A label of `samples` has response_id, judge ("sample 1 at 1.0, seed 0, at most 256 tokens" and so on) and `text`.
     Samples that are there are not drawn again; each depends on seed, number and response alone, not on its batch.
-    Raises RunError where another process records into the run, and what `generate` raises.
+    Raises RunError where another process records into the run, ValueError for n below 0, and what `generate` raises.
     """
+    if n < 0:
+        raise ValueError(f"n is {n}, but must be 0 or more samples")
     ids = run.recorded
     prompts = run.examples.set_index("id")["prompt"].loc[ids].tolist()
     encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
