@@ -103,7 +103,7 @@ def learned(rows: Rows, seed: int) -> tuple[Frozen, str]:
     """
     values, is_right, weights = rows.features.astype(np.float64), rows.is_right, rows.weights
     fold = folds(is_right, rows.clusters, N_INNER_FOLDS, seed)
-    n_components = min(max(N_COMPONENTS), rows.n_of_heads, *(np.sum(fold != k) for k in range(N_INNER_FOLDS)))
+    n_components = min(max(N_COMPONENTS), rows.n_of_heads, *(int(np.sum(fold != k)) for k in range(N_INNER_FOLDS)))
     margins = {candidate: np.empty(len(values)) for candidate in _candidates(n_components)}
     for k in range(N_INNER_FOLDS):
         seen = fold != k
