@@ -210,9 +210,13 @@ def test_a_table_of_detectors_has_their_titles_and_families():
 
 
 @pytest.mark.slow
-def test_every_score_of_the_tasks_is_of_the_same_responses(tmp_path):
+def test_every_score_of_the_tasks_is_of_the_same_responses(tmp_path, monkeypatch):
     import attnent as ae
+    from attnent.detectors import learning
     from attnent.study import cases
+
+    monkeypatch.setattr(learning, "N_COMPONENTS", (4,))  # so that it is quick
+    monkeypatch.setattr(learning, "PENALTIES", (0.1,))
 
     model, tokenizer = ae.load_model("tiny")
     settings = {"n": 40, "n_samples": 2, "max_new_tokens": 120, "batch_size": 20, "seed": 5}
@@ -226,5 +230,3 @@ def test_every_score_of_the_tasks_is_of_the_same_responses(tmp_path):
         assert not case.is_wrong.all()
     expected = {"semantic_entropy", "inconsistency", "p_false", "sink_score_probe", "lap_eigvals_probe", "instrument"}
     assert expected <= set(found["problems"].scores) & set(found["questions"].scores)
-    again = cases.recorded(model, tokenizer, "tiny", out_dir=tmp_path, **settings)
-    pd.testing.assert_frame_equal(again["problems"].scores, found["problems"].scores)
