@@ -7,10 +7,9 @@ import numpy as np
 import xarray as xr
 
 from attnent.runs import Run
-from attnent.trace import MEASURES, TraceError
+from attnent.trace import KEY_MEASURES, MEASURES, TraceError
 
 TOKEN_NUMBERS = ("logprob", "token_entropy", "token_varentropy")
-COLUMNS = ("received_mass", "own_mass")
 AT_ONCE = 50  # responses
 
 
@@ -23,7 +22,7 @@ def batch(traces: Mapping[str, xr.Dataset]) -> xr.Dataset:
     for id_, trace in traces.items():
         if not (trace["layer"].equals(first["layer"]) and trace.sizes["head"] == first.sizes["head"]):
             raise TraceError(f"the trace {id_!r} has other layers or heads than the first; give traces of one model")
-    names = [*MEASURES, *TOKEN_NUMBERS, "n_keys", *(name for name in COLUMNS if _all_have(traces, name))]
+    names = [*MEASURES, *TOKEN_NUMBERS, "n_keys", *(name for name in KEY_MEASURES if _all_have(traces, name))]
     padded = {name: _padded([trace[name].variable for trace in traces.values()]) for name in names}
     about: dict[str, Any] = {
         "response": list(traces),

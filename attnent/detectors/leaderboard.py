@@ -112,18 +112,22 @@ def increments(
     """
     _check(scores, known, is_wrong, clusters)
     rows = {}
+    without: dict[bytes, Float[np.ndarray, " response"]] = {}  # what is known, by the responses it is learned from
     for name in scores.columns.drop(list(known)):
         there = scores[[name, *known]].notna().all(axis=1)
         kept, wrong = scores[there], is_wrong[there].to_numpy()
         codes = pd.factorize(clusters[there])[0]
         rows[name] = (*NOTHING, np.nan, len(kept))
         if len(kept) and fewest_clusters(wrong, codes) >= max(FEWEST, N_FOLDS):
-            with_it, without = (known_from(kept[[*known, *extra]], wrong, codes, seed) for extra in ([name], []))
+            rows_of = there.to_numpy().tobytes()
+            if rows_of not in without:
+                without[rows_of] = known_from(kept[[*known]], wrong, codes, seed)
+            with_it, before = known_from(kept[[*known, name]], wrong, codes, seed), without[rows_of]
             above = [
-                paired_increment(with_it[part], without[part], wrong[part], pd.factorize(codes[part])[0]).estimate > 0
+                paired_increment(with_it[part], before[part], wrong[part], pd.factorize(codes[part])[0]).estimate > 0
                 for part in _parts(clusters[there], n_sets)
             ]
-            rows[name] = (*paired_increment(with_it, without, wrong, codes), sum(above), len(kept))
+            rows[name] = (*paired_increment(with_it, before, wrong, codes), sum(above), len(kept))
     columns = ["increment", "low", "high", "p", "sets", "n"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("detector")
     table = table.assign(p_holm=holm(table["p"])).sort_values("increment", ascending=False)

@@ -29,7 +29,8 @@ class Probe(NamedTuple):
 
     features: Callable[[xr.Dataset], xr.DataArray]  # (response, ...) or, of windows, (response, window, ...)
     penalty: Literal["l1", "l2"] = "l2"
-    is_reduced: bool = False  # to principal components first
+    is_windowed: bool = False  # fitted window by window
+    of_keys: bool = False  # needs columns; its features are many, and reduced to principal components first
 
 
 PROBES = {
@@ -37,9 +38,9 @@ PROBES = {
     "question_entropy_probe": Probe(heads.question_entropy, penalty="l1"),
     "attention_divergence_probe": Probe(heads.attention_divergence),
     "lookback_probe": Probe(heads.lookback),
-    "lookback_windows_probe": Probe(heads.lookback_windows),
-    "sink_score_probe": Probe(columns.sink_scores, is_reduced=True),
-    "lap_eigvals_probe": Probe(columns.laplacian_eigenvalues, is_reduced=True),
+    "lookback_windows_probe": Probe(heads.lookback_windows, is_windowed=True),
+    "sink_score_probe": Probe(columns.sink_scores, of_keys=True),
+    "lap_eigvals_probe": Probe(columns.laplacian_eigenvalues, of_keys=True),
 }
 
 
@@ -59,7 +60,7 @@ def cross_fitted(
     scores = np.full(len(features), np.nan)
     if min(is_wrong.sum(), (~is_wrong).sum()) < max(FEWEST, N_FOLDS) or len(np.unique(clusters)) < 2 * N_FOLDS:
         return scores
-    rows, of_response = _rows(features, is_windowed=probe.features is heads.lookback_windows)
+    rows, of_response = _rows(features, is_windowed=probe.is_windowed)
     if not (np.nanmin(rows, axis=0, initial=np.inf) < np.nanmax(rows, axis=0, initial=-np.inf)).any():
         return scores  # nothing varies
     labels, groups = is_wrong[of_response], clusters[of_response]
@@ -103,7 +104,7 @@ def _fitted(probe: Probe, rows: np.ndarray, labels: np.ndarray, groups: np.ndarr
 
 def _pipeline(probe: Probe, n_rows: int, n_columns: int, seed: int) -> Pipeline:
     steps = [SimpleImputer(keep_empty_features=True), VarianceThreshold(), StandardScaler()]
-    if probe.is_reduced:
+    if probe.of_keys:
         n_fewest = n_rows * (N_INNER - 1) // N_INNER - 1  # of the inner folds
         steps.append(PCA(max(1, min(_MOST_COMPONENTS, n_columns, n_fewest // 2)), random_state=seed))
     sparse = {"l1_ratio": 1.0, "solver": "liblinear"} if probe.penalty == "l1" else {}

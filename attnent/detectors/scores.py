@@ -9,7 +9,7 @@ import xarray as xr
 
 from attnent.analysis import difficulty
 from attnent.detectors import heads, probes, sampling, tokens
-from attnent.detectors.batches import COLUMNS, batches
+from attnent.detectors.batches import batches
 from attnent.runs import Run, RunError
 
 Family = Literal["token", "attention", "attention, trained", "sampling", "confound"]
@@ -99,7 +99,7 @@ def measured(run: Run) -> Measured:
         of_batch |= {name: traces[name] for name in ("n_steps", "n_prompt")}
         scores.append(pd.DataFrame({name: of.values for name, of in of_batch.items()}, traces["response"].values))
         for name, probe in probes.PROBES.items():
-            if name not in ("sink_score_probe", "lap_eigvals_probe") or COLUMNS[0] in traces:
+            if not probe.of_keys or "key" in traces.dims:
                 parts.setdefault(name, []).append(probe.features(traces).astype(np.float32))
     features = {name: _together(of) for name, of in parts.items() if len(of) == len(scores)}
     return Measured(pd.concat(scores).rename_axis("response_id"), features)
