@@ -13,7 +13,7 @@ import pytest
 import attnent as ae
 from attnent.runs import Run
 from attnent.store.files import write_sealed
-from attnent.store.folders import one_segment
+from attnent.store.folders import model_name, one_segment
 from attnent.trace import ATTRIBUTES, CANDIDATES, MEASURES, STEP_NUMBERS, make_trace
 
 N_LAYERS, N_HEADS = 2, 3
@@ -296,6 +296,23 @@ def test_a_relative_out_dir_is_taken_from_above_the_folder_of_the_notebooks(tmp_
 def test_no_name_of_a_model_leads_out_of_its_folder(name):
     assert one_segment(name) not in ("", ".", "..")
     assert Path(one_segment(name)).name == one_segment(name)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("tiny", "tiny"),
+        ("org/model", "org/model"),
+        ("/home/me/models/SmolLM2-135M/", "SmolLM2-135M"),
+        ("./mine", "mine"),
+        ("C:\\models\\q4.gguf", "q4"),
+        ("org/model.Q4_1.GGUF", "model.Q4_1"),
+        ("/", "/"),
+        ("", ""),
+    ],
+)
+def test_a_model_is_called_by_the_last_part_of_its_path_and_by_its_hub_id(model, name):
+    assert model_name(model) == name
 
 
 def test_an_id_that_leaves_the_folder_is_refused(run):

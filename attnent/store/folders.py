@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +25,13 @@ def out_folder(out_dir: str | Path) -> Path:
 def one_segment(name: str) -> str:
     """A name of a model or task as one part of a path, which cannot lead out of the folder it stands in."""
     return name.strip("/\\").replace("/", "--").replace("\\", "--").lstrip(".") or "unnamed"
+
+
+def model_name(model: str) -> str:
+    """What titles and tables call a model: the last part of a path, without .gguf; a Hub id as it is.
+
+    A path is absolute, begins with a dot or a tilde, has more than two parts, or names a GGUF file.
+    """
+    *above, last = re.split(r"[/\\]+", model.rstrip("/\\"))
+    is_path = re.match(r"[/\\.~]|[A-Za-z]:[/\\]", model) or len(above) > 1 or re.search(r"\.gguf$", last, re.IGNORECASE)
+    return re.sub(r"\.gguf$", "", last, flags=re.IGNORECASE) or model if is_path else model
