@@ -13,6 +13,7 @@ _NAMES = {
     "model.recorder": ("record",),
     "model.replaying": ("replay",),
     "model.sampling": ("add_samples",),
+    "model.tops": ("TopKeys",),
     "runs": ("Run", "RunError"),
     "store.folders": ("out_folder",),
     "show.scrubber": ("Scrubber", "ScrubberError"),
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from attnent.model.recorder import record
     from attnent.model.replaying import replay
     from attnent.model.sampling import add_samples
+    from attnent.model.tops import TopKeys
     from attnent.runs import Run, RunError
     from attnent.show import knobs, plots, words, worth
     from attnent.show.scrubber import Scrubber, ScrubberError

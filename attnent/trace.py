@@ -2,9 +2,12 @@
 
     dims    layer (the model's own indices), head, step
     data    the measures below, (layer, head, step) float32; missing is NaN. Where columns were asked for, also what
-            each key receives, (layer, head, key) float32: key is a position of prompt and response but the last token
+            each key receives, (layer, head, key) float32: key is a position of prompt and response but the last token.
+            Where top keys were asked for, top_key int32 and top_weight float32 (top_layer, top_head, step, place): the
+            keys of largest weight and their weights, descending, the lower of equal ones first; -1 and NaN for none
     coords  layer_kind (layer); n_keys (layer, step); token_id, token, char_start, char_end, logprob, token_entropy,
-            token_varentropy (step); candidate_id, candidate_probability (step, rank): the likeliest next tokens
+            token_varentropy (step); candidate_id, candidate_probability (step, rank): the likeliest next tokens; with
+            top keys also top_layer, top_head: those that were asked for, and key_token (key), the text of each key
     attrs   prompt, response, finish_reason, n_prompt, model, revision, dtype, seed, sampling, versions, schema_version
 
 Step t is the forward pass whose logits chose generated token t; step 0 is the last row of the prompt pass. This room
@@ -35,6 +38,11 @@ KEY_MEASURES = {
     "received_mass": ("mean weight from the queries that see the key, its own included", "1"),
     "own_mass": ("weight of the key's own query on it", "1"),
 }
+TOP_MEASURES = {
+    "top_key": ("position of the keys with the largest weights, from 0 at the first token of the prompt", "1"),
+    "top_weight": ("the largest weights of the row", "1"),
+}
+TOP_KEYS = (*TOP_MEASURES, "top_layer", "top_head", "key_token")
 STEP_NUMBERS = ("token_id", "char_start", "char_end", "logprob", "token_entropy", "token_varentropy")
 CANDIDATES = ("candidate_id", "candidate_probability")
 ATTRIBUTES = (
@@ -75,26 +83,33 @@ def make_trace(
     steps: Mapping[str, np.ndarray],
     attrs: Mapping[str, Any],
     keys: Mapping[str, np.ndarray] | None = None,
+    tops: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Assemble a Trace and check it against the schema.
 
     `measures` maps each of MEASURES to (layer, head, step); `n_keys` is (layer, step); `steps` maps STEP_NUMBERS to
-    (step,) and CANDIDATES to (step, rank); `keys`, where given, maps KEY_MEASURES to (layer, head, key). Raises
-    TraceError where something is missing or left over.
+    (step,) and CANDIDATES to (step, rank); `keys`, where given, maps KEY_MEASURES to (layer, head, key), and
+    `tops` TOP_KEYS to what a Trace has of them. Raises TraceError where something is missing or left over.
     """
     _same("measures", measures, MEASURES)
     _same("steps", steps, (*STEP_NUMBERS, *CANDIDATES))
     _same("attributes", attrs, ATTRIBUTES)
     if keys:
         _same("measures of keys", keys, KEY_MEASURES)
+    if tops:
+        _same("top keys", tops, TOP_KEYS)
     return xr.Dataset(
         {
             name: (
-                ("layer", "head", place),
-                np.asarray(values[name], np.float32),
+                dims,
+                np.asarray(values[name], np.int32 if name == "top_key" else np.float32),
                 {"long_name": what, "units": unit},
             )
-            for place, values, known in (("step", measures, MEASURES), ("key", keys, KEY_MEASURES))
+            for dims, values, known in (
+                (("layer", "head", "step"), measures, MEASURES),
+                (("layer", "head", "key"), keys, KEY_MEASURES),
+                (("top_layer", "top_head", "step", "place"), tops, TOP_MEASURES),
+            )
             if values
             for name, (what, unit) in known.items()
         },
@@ -107,10 +122,16 @@ def make_trace(
             "token": ("step", np.asarray(token, dtype=object)),
             **{name: ("step", steps[name], _unit(name)) for name in STEP_NUMBERS},
             **{name: (("step", "rank"), steps[name], _unit(name)) for name in CANDIDATES},
-            **({"key": np.arange(attrs["n_prompt"] + len(token) - 1)} if keys else {}),
+            **({"key": np.arange(attrs["n_prompt"] + len(token) - 1)} if keys or tops else {}),
+            **(_of_top_keys(tops) if tops else {}),
         },
         attrs={name: attrs[name] for name in ATTRIBUTES},
     )
+
+
+def _of_top_keys(tops: Mapping[str, Any]) -> dict[str, Any]:
+    key_token = ("key", np.asarray(tops["key_token"], dtype=object))
+    return {"top_layer": tops["top_layer"], "top_head": tops["top_head"], "key_token": key_token}
 
 
 def joined(traces: Iterable[xr.Dataset]) -> xr.Dataset:
@@ -214,7 +235,7 @@ def _check_measure(name: str) -> None:
 def title_and_unit(name: str) -> tuple[str, str]:
     """The long name of a measure, a token's number or a column of a run's tables, and its unit ("1": none)."""
     derived = {name: about for name, (_, *about) in DERIVED.items()}
-    known = MEASURES | KEY_MEASURES | derived | _TOKEN_MEASURES | _COLUMNS
+    known = MEASURES | KEY_MEASURES | TOP_MEASURES | derived | _TOKEN_MEASURES | _COLUMNS
     title, unit = known.get(name, (name.replace("_", " "), "1"))
     return title, unit
 

@@ -60,8 +60,9 @@ def assemble(
     finish_reason: str,
     seed: int,
     columns: dict[int, dict[str, Tensor]] | None = None,
+    tops: dict[str, Any] | None = None,
 ) -> xr.Dataset:
-    """`columns`: of each layer whose keys are tokens, KEY_MEASURES (head, key)."""
+    """`columns`: of each layer whose keys are tokens, KEY_MEASURES (head, key); `tops`: what `Tops.of_item` gives."""
     ordered = dict(sorted(layers.items()))
     return make_trace(
         {name: _stack_layers([getattr(stats, name) for stats in ordered.values()]) for name in MEASURES},
@@ -76,6 +77,7 @@ def assemble(
             **{name: _numpy(values) for name, values in tokens._asdict().items()},
         },
         keys=None if columns is None else _columns(columns, list(ordered), len(item.token_ids) + len(token_ids) - 1),
+        tops=tops,
         attrs={
             "schema_version": SCHEMA_VERSION,
             "prompt": item.prompt if isinstance(item.prompt, str) else json.dumps(list(item.prompt)),

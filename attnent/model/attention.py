@@ -21,11 +21,12 @@ from transformers.masking_utils import sdpa_mask
 
 from attnent.model.columns import Columns
 from attnent.model.entropy import Masses, RowStats, masses, stats_of_moments, weights_and_moments_
+from attnent.model.layers import KINDS, kind_of, layered
+from attnent.model.tops import Tops
 
 NAME = "attnent"
 MEASURES = RowStats._fields + Masses._fields
 CHANNELS = (*MEASURES, "n_keys", "layer", "kind")
-KINDS = ("self", "sliding", "cross")
 SCORES_AT_ONCE = 2**20  # rows are taken in blocks of about this many scores
 KEY_NUMBERS_AT_ONCE = 2**19  # on a CPU keys are upcast in blocks of about this many numbers, 2 MB in float32
 
@@ -64,6 +65,7 @@ class Watch:
     n_generated: Int[Tensor, "#query"] = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
     sees_image: Tensor | None = None  # (batch, 1, query, 1), 0 on rows that may see no image; None: all may see it
     columns: Columns | None = None  # takes in what the keys receive from all rows
+    tops: Tops | None = None  # takes in the top keys of the watched rows
 
 
 @dataclass
@@ -114,7 +116,7 @@ def capture(model: PreTrainedModel, *, prompt_rows: bool = False) -> Generator[R
 def watching(model: PreTrainedModel, watch: Watch) -> Generator[None]:
     """Switch every attention layer of the model to the capturing function, and back however the block is left."""
     name = type(model).__name__
-    modules: list[Any] = [m for m in model.modules() if isinstance(getattr(m, "layer_idx", None), int)]
+    modules = layered(model)
     if not modules or not model._can_set_attn_implementation():
         raise CaptureError(
             f"{name} never calls transformers' attention interface, so nothing can be captured; "
@@ -217,7 +219,7 @@ def attention(
     if watch is None:
         return output, None
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    kind = _kind(module, others)
+    kind = kind_of(module, others)
     if kind == "cross" and attention_mask is not None and watch.sees_image is not None:
         blind = watch.sees_image.to(attention_mask.device) == 0
         attention_mask = attention_mask.masked_fill(blind, torch.finfo(attention_mask.dtype).min)
@@ -241,14 +243,6 @@ def _refuse_unknown(module: nn.Module, others: dict[str, Any]) -> None:
             f"{type(module).__name__} passes {', '.join(unknown)} to its attention, which changes the weights in a way "
             "that attnent does not know, so its numbers would be wrong; use another model"
         )
-
-
-def _kind(module: nn.Module, others: dict[str, Any]) -> str:
-    if getattr(module, "is_cross_attention", False) or "CrossAttention" in type(module).__name__:
-        return "cross"
-    types = getattr(getattr(module, "config", None), "layer_types", None)
-    is_local = types is not None and types[module.layer_idx] in ("sliding_attention", "chunked_attention")
-    return "sliding" if is_local or others.get("sliding_window") is not None else "self"
 
 
 def _measure(
@@ -279,8 +273,10 @@ def _measure(
                 weights = scores.softmax(dim=-1)
             else:
                 generated = n_generated if len(n_generated) == 1 else n_generated[top - start : rows.stop - start]
-                weights, measured = _measure_rows(scores, visible, generated, causal and sees_tokens)
+                weights, last, measured = _measure_rows(scores, visible, generated, causal and sees_tokens)
                 blocks.append(measured)
+                if watch.tops is not None and causal and sees_tokens:
+                    watch.tops.add(layer, weights, visible, last)
             if columns is not None:
                 columns.add_(layer, weights, visible, top - n_queries, key.shape[2])
     return torch.cat(blocks, dim=2) if len(blocks) > 1 else blocks[0]
@@ -356,8 +352,8 @@ def _measure_rows(
     visible: Bool[Tensor, "#batch #head row key"] | None,
     n_generated: Int[Tensor, "#row"],
     has_tokens_as_keys: bool,
-) -> tuple[Float[Tensor, "batch head row key"], Float[Tensor, "batch head row measure"]]:
-    """The weights of a block of rows, and what is measured of them; in place, so the scores are spent."""
+) -> tuple[Float[Tensor, "batch head row key"], Int[Tensor, "*#row"], Float[Tensor, "batch head row measure"]]:
+    """The weights of a block of rows, their last visible key and their measures; in place, so the scores are spent."""
     n_keys = scores.shape[-1]
     if visible is None:
         visible_keys = torch.tensor(n_keys, device=scores.device)
@@ -373,7 +369,7 @@ def _measure_rows(
     else:
         on_tokens = Masses(*[torch.full_like(stats.entropy, torch.nan)] * len(Masses._fields))
     counted = visible_keys.to(scores.dtype).expand_as(stats.entropy)
-    return weights, torch.stack((*stats, *on_tokens, counted), dim=-1)
+    return weights, last, torch.stack((*stats, *on_tokens, counted), dim=-1)
 
 
 AttentionInterface.register(NAME, attention)

@@ -33,6 +33,7 @@ from attnent.model.batches import Work, in_batches, in_memory, left_padded, pad_
 from attnent.model.columns import Columns
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompt, encode_prompts
 from attnent.model.spelling import spell
+from attnent.model.tops import TopKeys, Tops, top_keys_of
 
 SMALLEST_TEMPERATURE = 1e-3  # scores divided by less would leave the range of half precision
 
@@ -47,6 +48,7 @@ def generate(
     temperature: float = 0.0,
     seed: int | Sequence[int] = 0,
     columns: bool = False,
+    top_keys: int | TopKeys = 0,
     progress: bool = True,
 ) -> list[xr.Dataset]:
     """One Trace for each prompt, in order.
@@ -54,11 +56,13 @@ def generate(
     `temperature` 0 is greedy. With an integer `seed` an item's random numbers depend on the seed, on its prompt and on
     how often that prompt came before in the list, never on the batch; a sequence gives each item its own seed. Alone
     and in a batch the numbers agree to float32 rounding (1e-4; matrix products add up in another order). With `columns`
-    a Trace also has what each key receives (KEY_MEASURES of trace.py). Batches that do not fit a CUDA device are
-    halved. Raises PromptError, CaptureError, or ValueError for a setting out of range.
+    a Trace also has what each key receives (KEY_MEASURES of trace.py), and with `top_keys` the keys of largest weight
+    of each row: so many of all layers and heads, or as TopKeys says. Batches that do not fit a CUDA device are halved.
+    Raises PromptError, CaptureError, or ValueError for a setting out of range.
     """
     encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
-    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "columns": columns}
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    settings |= {"columns": columns, "top_keys": top_keys}
     work = writing(model, tokenizer, encoded, item_seeds(seed, prompts), **settings)
     return in_batches(work, batch_size, doing="generating", progress=progress)
 
@@ -110,13 +114,15 @@ def writing(
     max_new_tokens: int,
     temperature: float,
     columns: bool = False,
+    top_keys: int | TopKeys = 0,
 ) -> Work:
     """A response to each prompt with its own seed; a batch that does not fit the device's memory is halved."""
     check_settings(max_new_tokens, temperature)
+    asked = top_keys_of(model, top_keys)
 
     def run(batch: Sequence[int]) -> Iterator[xr.Dataset]:
         items, own = [encoded[index] for index in batch], [seeds[index] for index in batch]
-        return _run_batch(model, tokenizer, items, own, max_new_tokens, temperature, columns)
+        return _run_batch(model, tokenizer, items, own, max_new_tokens, temperature, columns, asked)
 
     return Work([len(one.token_ids) for one in encoded], lambda batch: in_memory(run, batch))
 
@@ -139,11 +145,13 @@ def _run_batch(
     max_new_tokens: int,
     temperature: float,
     columns: bool,
+    top_keys: TopKeys | None,
 ) -> Iterator[xr.Dataset]:
     ends = eos_ids(model, tokenizer)
     _, mask = left_padded(items, pad_id(tokenizer), model.device)
     received = Columns(mask.bool(), n_new=max_new_tokens, ends=sorted(ends)) if columns else None
-    watch = Watch(n_generated=torch.zeros(1, dtype=torch.long, device=model.device), columns=received)
+    tops = Tops(top_keys) if top_keys else None
+    watch = Watch(n_generated=torch.zeros(1, dtype=torch.long, device=model.device), columns=received, tops=tops)
     chooser = Chooser(watch, seeds, max_new_tokens, temperature)
     written, attentions = write(model, tokenizer, items, watch, chooser)
     with torch.inference_mode():
@@ -154,17 +162,19 @@ def _run_batch(
     for row, (item, seed) in enumerate(zip(items, seeds, strict=True)):
         token_ids = _until_end(written[row], ends)
         kept, n_keys = slice(len(token_ids)), len(item.token_ids) + len(token_ids) - 1
+        spelling = spell(tokenizer, token_ids)
         yield assemble(
             model,
             item,
             token_ids,
-            spell(tokenizer, token_ids),
+            spelling,
             {layer: of_item(stats, row, kept) for layer, stats in layers.items()},
             TokenStats(*(values[row, kept] for values in tokens)),
             sampling,
             finish_reason=ending(model, tokenizer, token_ids),
             seed=seed,
             columns=received.of_item(row, n_keys) if received else None,
+            tops=tops.of_item(row, spell(tokenizer, item.token_ids).token, spelling.token) if tops else None,
         )
 
 

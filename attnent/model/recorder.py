@@ -15,6 +15,7 @@ from attnent.model.generation import derive_seed, writing
 from attnent.model.loading import name_of, revision_of, weights_of
 from attnent.model.prompts import encode_prompts, template_digest
 from attnent.model.replaying import reading
+from attnent.model.tops import TopKeys, top_keys_of
 from attnent.progress import Progress
 from attnent.runs import Run, RunError
 from attnent.store.examples import check_examples
@@ -35,27 +36,30 @@ def record(
     seed: int = 0,
     reads: str | None = None,
     columns: bool = False,
+    top_keys: int | TopKeys = 0,
     progress: bool = True,
 ) -> Run:
     """Generate a response to every example and keep its Trace; what is recorded already is not done again.
 
     `examples` has a row an example with at least the columns `id` and `prompt`. With `reads`, the name of another
     column, nothing is generated: the text in it is the response, whoever wrote it, and is read by `replay`. `columns`
-    as in `generate`. The folder is out_dir/task/model/<digest of the parameters>, or `folder` where given. Killed at
-    any moment and called again with the same arguments it goes on, and ends with the same numbers (bit by bit on the
-    same device and number of threads): the batches are those of the whole list, and each response has its own random
-    numbers. Raises RunError, PromptError, CaptureError.
+    and `top_keys` as in `generate`. The folder is out_dir/task/model/<digest of the parameters>, or `folder` where
+    given. Killed at any moment and called again with the same arguments it goes on, and ends with the same numbers (bit
+    by bit on the same device and number of threads): the batches are those of the whole list, and each response has its
+    own random numbers. Raises RunError, PromptError, CaptureError, or ValueError for a setting out of range.
     """
     check_examples(examples)
     sampling: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    tops = top_keys_of(model, top_keys)
     prompts, ids = examples["prompt"].tolist(), examples["id"].tolist()
     if reads is None:
         encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
         seeds = [derive_seed(seed, id_) for id_ in ids]
-        settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "columns": columns}
+        settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+        settings |= {"columns": columns, "top_keys": top_keys}
         work = writing(model, tokenizer, encoded, seeds, **settings)
     elif reads in examples:
-        work = reading(model, tokenizer, prompts, examples[reads].tolist(), columns=columns)
+        work = reading(model, tokenizer, prompts, examples[reads].tolist(), columns=columns, top_keys=top_keys)
     else:
         raise RunError(f"the examples have no column {reads!r} to read; they have {', '.join(examples.columns)}")
     identity = {
@@ -66,6 +70,7 @@ def record(
         "chat_template": template_digest(tokenizer),
         **(sampling if reads is None else {"reads": reads}),
         **({"columns": True} if columns else {}),
+        **({"top_keys": tops._asdict()} if tops else {}),
         "examples": digest(examples.to_dict(orient="records")),
     }
     if folder is None:

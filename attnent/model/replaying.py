@@ -19,6 +19,7 @@ from attnent.model.batches import Work, in_batches, in_memory, left_padded, pad_
 from attnent.model.columns import Columns
 from attnent.model.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt
 from attnent.model.spelling import spell
+from attnent.model.tops import TopKeys, Tops, top_keys_of
 
 ROWS_OF_LOGITS_AT_ONCE = 64
 
@@ -41,6 +42,7 @@ def replay(
     response: Response,
     *,
     columns: bool = False,
+    top_keys: int | TopKeys = 0,
 ) -> xr.Dataset: ...
 
 
@@ -52,6 +54,7 @@ def replay(
     response: Sequence[Response],
     *,
     columns: bool = False,
+    top_keys: int | TopKeys = 0,
     batch_size: int = 8,
     progress: bool = True,
 ) -> list[xr.Dataset]: ...
@@ -64,6 +67,7 @@ def replay(
     response: Any,
     *,
     columns: bool = False,
+    top_keys: int | TopKeys = 0,
     batch_size: int = 8,
     progress: bool = True,
 ) -> xr.Dataset | list[xr.Dataset]:
@@ -72,13 +76,13 @@ def replay(
     Lists of as many prompts and responses give a list of Traces in order, `batch_size` of like length in a pass; alone
     and in a batch the numbers agree to float32 rounding (1e-4). Token ids give the numbers that `generate` would have
     recorded (float32: 1e-4). Text is tokenised without special tokens, so its ids, and its end-of-text step, may differ
-    from those the model would have written; its finish_reason is "given". `columns` as in `generate`. Batches that do
-    not fit a CUDA device are halved. Raises PromptError for an empty prompt or response, or where both exceed the
-    context.
+    from those the model would have written; its finish_reason is "given". `columns` and `top_keys` as in `generate`.
+    Batches that do not fit a CUDA device are halved. Raises PromptError for an empty prompt or response, or where both
+    exceed the context, and ValueError for top keys that the model does not have.
     """
     if isinstance(response, str) or not any(isinstance(part, str) or np.ndim(part) for part in response):
-        return reading(model, tokenizer, [prompt], [response], columns=columns).traces_of([0])[0]
-    work = reading(model, tokenizer, prompt, response, columns=columns)
+        return reading(model, tokenizer, [prompt], [response], columns=columns, top_keys=top_keys).traces_of([0])[0]
+    work = reading(model, tokenizer, prompt, response, columns=columns, top_keys=top_keys)
     return in_batches(work, batch_size, doing="reading", progress=progress)
 
 
@@ -89,15 +93,17 @@ def reading(
     responses: Sequence[Response],
     *,
     columns: bool = False,
+    top_keys: int | TopKeys = 0,
 ) -> Work:
     """Each given response under its prompt; a batch that does not fit the device's memory is halved.
 
-    All are checked before any is read. Raises PromptError.
+    All are checked before any is read. Raises PromptError, ValueError.
     """
+    asked = top_keys_of(model, top_keys)
     given = _encoded(model, tokenizer, prompts, responses)
 
     def run(batch: Sequence[int]) -> Iterator[xr.Dataset]:
-        return _read_batch(model, tokenizer, [given[index] for index in batch], columns)
+        return _read_batch(model, tokenizer, [given[index] for index in batch], columns, asked)
 
     n_tokens = [len(one.prompt.token_ids) + len(one.token_ids) for one in given]
     return Work(n_tokens, lambda batch: in_memory(run, batch))
@@ -136,7 +142,11 @@ def _encoded(
 
 
 def _read_batch(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, given: Sequence[_Given], columns: bool
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    given: Sequence[_Given],
+    columns: bool,
+    top_keys: TopKeys | None,
 ) -> Iterator[xr.Dataset]:
     """All prompts end, and all responses begin, at one place: prompts are padded on the left, responses on the right.
 
@@ -152,12 +162,14 @@ def _read_batch(
     if "position_ids" in inspect.signature(model.forward).parameters:
         inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
     received = Columns(mask.bool()) if columns else None
-    watch = Watch(n_rows=n_steps, n_generated=torch.arange(n_steps), columns=received)
+    tops = Tops(top_keys) if top_keys else None
+    watch = Watch(n_rows=n_steps, n_generated=torch.arange(n_steps), columns=received, tops=tops)
     with watching(model, watch), torch.inference_mode():
         outputs = model(**inputs, use_cache=False, output_attentions=True, return_dict=True, logits_to_keep=n_steps)
         layers = stats_of_pass(model, outputs.attentions)
         for row, one in enumerate(given):
             kept, n_keys = slice(len(one.token_ids)), len(one.prompt.token_ids) + len(one.token_ids) - 1
+            spelling = spell(tokenizer, one.token_ids)
             blocks = [
                 token_stats_(logits.float(), ids)
                 for logits, ids in zip(
@@ -170,13 +182,14 @@ def _read_batch(
                 model,
                 one.prompt,
                 one.token_ids,
-                spell(tokenizer, one.token_ids),
+                spelling,
                 {layer: of_item(stats, row, kept) for layer, stats in layers.items()},
                 TokenStats(*(torch.cat(parts) for parts in zip(*blocks, strict=True))),
                 {"method": "replay"},
                 finish_reason=one.finish_reason,
                 seed=0,
                 columns=received.of_item(row, n_keys) if received else None,
+                tops=tops.of_item(row, spell(tokenizer, one.prompt.token_ids).token, spelling.token) if tops else None,
             )
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -17,6 +17,7 @@ from attnent.trace import (
     MEASURES,
     SCHEMA_VERSION,
     STEP_NUMBERS,
+    TOP_KEYS,
     TraceError,
     make_trace,
     measure,
@@ -45,8 +46,8 @@ def save_trace(trace: xr.Dataset, path: Path, *, belongs_to: str = "") -> None:
 
     `belongs_to` names the response and the run; who reads can ask for it. Raises DiskFullError, OSError.
     """
-    names = (*_TENSORS, *KEY_MEASURES) if "key" in trace.dims else _TENSORS
-    arrays = {name: np.ascontiguousarray(trace[name].values) for name in names}
+    names = [*_TENSORS, *(name for name in (*KEY_MEASURES, *TOP_KEYS) if name in trace.variables)]
+    arrays = {name: np.ascontiguousarray(_numbers(trace[name].values)) for name in names}
     texts = _Texts(
         attrs=json.dumps(dict(trace.attrs)),
         token=json.dumps(trace["token"].values.tolist()),
@@ -71,6 +72,7 @@ def load_trace(path: Path, *, belongs_to: str | None = None) -> xr.Dataset:
             n_keys=arrays.pop("n_keys"),
             token=json.loads(texts.token),
             keys={name: arrays.pop(name) for name in KEY_MEASURES if name in arrays},
+            tops={name: _texts_or_numbers(arrays.pop(name)) for name in TOP_KEYS if name in arrays},
             steps=arrays,
             attrs=json.loads(texts.attrs),
         )
@@ -128,6 +130,15 @@ def _read(path: Path, names: Sequence[str] | None, belongs_to: str | None) -> tu
     if belongs_to is not None and texts.belongs_to != belongs_to:
         raise _damaged(path, "it belongs to another response or run")
     return texts, arrays
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """Texts as the bytes of their JSON list, which a tensor can hold; numbers as they are."""
+    return np.frombuffer(json.dumps(values.tolist()).encode(), np.uint8) if values.dtype == object else values
+
+
+def _texts_or_numbers(values: np.ndarray) -> Any:
+    return json.loads(values.tobytes()) if values.dtype == np.uint8 else values
 
 
 def _checksum(values: np.ndarray) -> str:
