@@ -1,6 +1,7 @@
 """How far long work has come: a bar for a person who watches, a plain line now and then where nobody does."""
 
 import os
+import re
 import sys
 import time
 
@@ -8,6 +9,7 @@ from tqdm.auto import tqdm
 
 HEADLESS = "ATTNENT_HEADLESS"  # set by headless runs: then lines are printed instead of a bar
 SECONDS_BETWEEN_LINES = 15.0
+LINE = re.compile(r".+: \d+ of \d+ responses, .+ a second, .+ tokens a second.*")  # what headless runs print
 
 
 class Progress:
@@ -41,7 +43,8 @@ class Progress:
             left = (self._total - self._done) / rate
             print(
                 f"{self._doing}: {self._done} of {self._total} responses, {rate:.1f} a second, "
-                f"{self._n_tokens / seconds:.0f} tokens a second, {tqdm.format_interval(left)} left",
+                f"{self._n_tokens / seconds:.0f} tokens a second"
+                + (f", {tqdm.format_interval(max(left, 1))} left" if left else ""),
                 flush=True,
             )
 

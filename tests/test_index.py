@@ -75,11 +75,13 @@ def test_an_outcome_that_cannot_be_read_is_a_row_that_says_so(tmp_path, content)
     keep(tmp_path, "bad", content)
     keep(tmp_path, "good", GOOD)
     index = write_index(tmp_path).read_text()
-    assert index.count("<tr>") == 3
+    good, _, bad = index.partition("<details>")
+    assert [part.count("<tr") for part in (good, bad)] == [2, 2]
+    assert "1 notebook did not come to an end" in bad
     assert index.count("its outcome.json cannot be read (") == 1
-    assert "study/bad" in index
-    assert "<p>a</p>" in index
-    assert {row.count("<td") for row in re.findall("<tr>.*?</tr>", index)} == {0, 6}
+    assert "study/bad" in bad
+    assert "<p>a</p>" in good
+    assert {row.count("<td") for row in re.findall("<tr.*?</tr>", index)} == {0, 7}
     assert "meta" not in {tag for tag, _ in Elements(index.partition("<body>")[2]).found}
     assert len(index) < 10_000
 
@@ -107,8 +109,8 @@ def test_nothing_that_an_outcome_holds_becomes_an_element_of_the_index(tmp_path)
     index = write_index(tmp_path).read_text()
     found = Elements(index.partition("<body>")[2]).found
     assert {tag for tag, _ in found} <= {
-        "h1", "table", "thead", "tbody", "tr", "th", "button", "td", "a", "p", "em", "svg", "path", "circle", "small",
-        "script",
+        "header", "main", "footer", "h1", "details", "summary", "table", "thead", "tbody", "tr", "th", "button", "td",
+        "a", "p", "em", "span", "code", "svg", "path", "circle", "small", "script",
     }  # fmt: skip
     assert len([tag for tag, _ in found if tag == "script"]) == 1
     assert not [about for _, about in found if any(name.startswith("on") for name in about)]
@@ -119,6 +121,40 @@ def test_an_outcome_of_before_is_listed(tmp_path):
     index = write_index(tmp_path).read_text()
     assert "<p>a</p>" in index
     assert 'href="study/a%20model%20%231/report.html"' in index
+
+
+def test_what_failed_stands_behind_a_fold_and_the_rest_before_it(tmp_path):
+    keep(tmp_path, "bad", json.dumps(OUTCOME | {"status": "failed", "error": "E: broke"}).encode())
+    keep(tmp_path, "good", GOOD)
+    before, _, folded = write_index(tmp_path).read_text().partition("<details>")
+    assert "study/good/report.html" in before
+    assert "study/bad" not in before
+    assert "failed: E: broke" in folded
+
+
+def test_a_row_has_its_day_an_anchor_and_the_short_name_of_its_model(tmp_path):
+    facts = {"started": "2026-11-27T15:47:00+00:00", "parameters": {"model": "/home/me/models/small"}}
+    keep(tmp_path, "a model #1", json.dumps(OUTCOME | facts).encode())
+    index = write_index(tmp_path).read_text()
+    assert ">2026-11-27</span>" in index
+    assert ">small</span>" in index
+    assert '<tr id="study-a-model-1">' in index
+    assert 'href="#study-a-model-1"' in index
+
+
+def test_the_bar_of_an_effect_says_what_it_shows(tmp_path):
+    keep(tmp_path, "good", json.dumps(OUTCOME | {"effect": [0.6, 0.5, 0.7]}).encode())
+    assert 'aria-label="0.60, from 0.50 to 0.70 on a scale from 0 to 1"' in write_index(tmp_path).read_text()
+
+
+def test_the_index_of_nothing_says_how_there_will_be_something(tmp_path):
+    assert "<code>attnent study</code>" in write_index(tmp_path).read_text()
+
+
+def test_five_hundred_outcomes_are_listed(tmp_path):
+    for n in range(500):
+        keep(tmp_path, f"m{n % 25}/{n:03}", GOOD)
+    assert write_index(tmp_path).read_text().count("<tr id=") == 500
 
 
 def test_an_outcome_is_read_as_it_was_written():

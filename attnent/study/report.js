@@ -1,44 +1,32 @@
-// Draws the figures of a page in the reader's theme, shows or hides the code, and sorts the index by a column.
-const dark = matchMedia("(prefers-color-scheme: dark)");
+// Unpacks the scripts that draw figures, shows or hides the code, and sorts the index by a column.
+const { nonce } = document.currentScript;
 
-function inTheme(figure, isDark) {
-  const { data, layout } = structuredClone(figure);
-  const base = ((layout.template ??= {}).layout ??= {});
-  base.paper_bgcolor = base.plot_bgcolor = "rgba(0,0,0,0)"; // the page shines through
-  if (isDark) {
-    base.font = { ...base.font, color: "#ddd" };
-    for (const axis of ["xaxis", "yaxis"]) base[axis] = { ...base[axis], gridcolor: "#333", linecolor: "#888" };
-  }
-  return { data, layout };
+async function runPacked(packed) {
+  const bytes = Uint8Array.from(atob(packed.textContent), (character) => character.charCodeAt(0));
+  const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const script = Object.assign(document.createElement("script"), { nonce });
+  script.textContent = await new Response(unpacked).text();
+  document.body.append(script);
 }
 
-function draw(isDark) {
-  for (const source of document.querySelectorAll(".figure > script[type='application/json']")) {
-    const { data, layout } = inTheme(JSON.parse(source.textContent), isDark);
-    let panel = source.nextElementSibling;
-    if (!panel) source.after((panel = document.createElement("div")));
-    Plotly.react(panel, data, layout, { displaylogo: false, responsive: true });
-  }
-}
+document.querySelectorAll("script[type='application/zlib']").forEach(runPacked);
 
-draw(dark.matches);
-dark.addEventListener("change", () => draw(dark.matches));
-addEventListener("beforeprint", () => draw(false));
-addEventListener("afterprint", () => draw(dark.matches));
-
-document.querySelector(".code-switch")?.addEventListener("click", () => document.body.classList.toggle("show-code"));
+const codeSwitch = document.querySelector(".code-switch");
+codeSwitch?.addEventListener("click", () => {
+  codeSwitch.setAttribute("aria-pressed", document.body.classList.toggle("show-code"));
+});
 
 const isNumber = (key) => key !== "" && !Number.isNaN(Number(key));
 const order = (a, b) => (isNumber(a) && isNumber(b) ? a - b : a.localeCompare(b));
 
-document.querySelectorAll(".index th").forEach((heading, column) => {
+for (const heading of document.querySelectorAll(".index th")) {
   heading.addEventListener("click", () => {
+    const [table, column] = [heading.closest("table"), heading.cellIndex];
     const ascending = heading.getAttribute("aria-sort") !== "ascending";
-    document.querySelectorAll(".index th").forEach((other) => other.removeAttribute("aria-sort"));
+    table.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
     heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
     const key = (row) => row.cells[column].dataset.key;
-    const rows = [...document.querySelectorAll(".index tbody tr")];
-    rows.sort((a, b) => order(key(a), key(b)) * (ascending ? 1 : -1));
-    document.querySelector(".index tbody").append(...rows);
+    const rows = [...table.tBodies[0].rows].sort((a, b) => order(key(a), key(b)) * (ascending ? 1 : -1));
+    table.tBodies[0].append(...rows);
   });
-});
+}

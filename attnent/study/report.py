@@ -9,7 +9,7 @@ import html
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,22 @@ import bleach
 import nbformat
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
-from plotly.offline import get_plotlyjs
-from pygments.formatters.html import HtmlFormatter
 
+from attnent.progress import LINE
 from attnent.show import scrubber
+from attnent.show.alt import alt_text
 from attnent.show.words import ANSWER
 from attnent.store.files import write_whole
+from attnent.store.folders import model_name
+from attnent.study.pages import FIGURE_HERE, LINKS_HERE, page_of, with_anchors
 
 FIGURE = "application/vnd.plotly.v1+json"
-_WIDGET = "application/vnd.jupyter.widget-view+json"
-_FIGURE_HERE, _SCRUBBER_HERE = '<div class="figure">', '<div class="attnent-scrubber">'
-_STYLE = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
-_SCRIPT = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _TABLE = ("table", "thead", "tbody", "tfoot", "tr", "th", "td", "caption")
 _TEXT = ("p", "br", "hr", "div", "span", "pre", "code", "a", "b", "i", "em", "strong", "sub", "sup", "del")
 _BLOCKS = ("ul", "ol", "li", "blockquote", "dl", "dt", "dd")
 _SPAN = ["colspan", "rowspan"]
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-{nonce}'; \
-style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<title>{title}</title><style>{style}</style></head>
-<body>{body}
-{scripts}</body></html>
-"""
 
 
 # ---- what a notebook says
@@ -76,23 +66,63 @@ def _prose(node: NotebookNode) -> list[str]:
 def write_report(notebook: Path, page: Path) -> None:
     """The executed notebook as one HTML file, figures alive, code behind a switch, nothing fetched."""
     node = nbformat.read(notebook, as_version=4)
-    places, scrubbers = _Places(), scrubber.saved_elements(node)
-    for output in (output for cell in node.cells for output in cell.get("outputs", [])):
-        if "data" in output:
-            output["data"] = _shown(output["data"], scrubbers, places.of)
-    exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True, sanitize_html=True)
+    scrubbers = scrubber.saved_elements(node)
+    body = body_of(node, figure=_living_figure, widget=lambda data: scrubbers.get(data[WIDGET].get("model_id")))
+    header = f'{LINKS_HERE}<button class="code-switch" aria-pressed="false">code</button>{about_line(node)}'
+    model = given_parameters(node).get("model", "")
+    title = ", ".join(filter(None, [title_of(node), model]))
+    write_whole(page, page_of(title, with_anchors(body, title_of(node)), header=header))
+
+
+def body_of(
+    node: NotebookNode,
+    *,
+    figure: Callable[[dict[str, Any]], str],
+    widget: Callable[[dict[str, Any]], str | None],
+    code: bool = True,
+) -> str:
+    """The cells of a notebook as clean HTML; `node` is changed.
+
+    `figure` gives our own HTML of a plotly figure (its data and layout); `widget` that of an output that holds a
+    widget, or None where its plainest text will do.
+    """
+    places = _Places()
+    for cell in (cell for cell in node.cells if "outputs" in cell):
+        cell["outputs"] = [kept for output in cell["outputs"] if (kept := _without_progress(output))]
+        for output in (output for output in cell["outputs"] if "data" in output):
+            output["data"] = _shown(output["data"], figure, widget, places.of)
+    exporter = HTMLExporter(
+        template_name="basic", exclude_anchor_links=True, sanitize_html=True, exclude_input=not code
+    )
     exporter.register_filter("clean_html", _clean)
-    body, _ = exporter.from_notebook_node(node)
-    style = HtmlFormatter(style="default").get_style_defs(".highlight")
-    head = f'<button class="code-switch">code</button><p class="about">{html.escape(_about(node))}</p>'
-    write_whole(page, page_of(title_of(node), head + places.filled(body), style=style))
+    return places.filled(exporter.from_notebook_node(node)[0])
 
 
-def _about(node: NotebookNode) -> str:
+def given_parameters(node: NotebookNode) -> dict[str, Any]:
+    """The parameters that a run was given, other than out_dir; the model by the name that titles give it."""
+    given = dict(node.metadata.get("papermill", {}).get("parameters", {}))
+    given.pop("out_dir", None)
+    return given | ({"model": model_name(str(given["model"]))} if "model" in given else {})
+
+
+def about_line(node: NotebookNode) -> str:
     """The parameters that a run was given, and its day."""
-    run = node.metadata.get("papermill", {})
-    given = {name: value for name, value in run.get("parameters", {}).items() if name != "out_dir"}
-    return ", ".join([*(f"{name} = {value}" for name, value in given.items()), (run.get("start_time") or "")[:10]])
+    day = (node.metadata.get("papermill", {}).get("start_time") or "")[:10]
+    said = ", ".join([*(f"{name} = {value}" for name, value in given_parameters(node).items()), day])
+    return f'<p class="about">{html.escape(said)}</p>'
+
+
+def _without_progress(output: NotebookNode) -> NotebookNode | None:
+    """The output without lines that told how far work had come; None where it held no other."""
+    if output.output_type != "stream":
+        return output
+    output["text"] = "".join(line for line in output["text"].splitlines(keepends=True) if not LINE.match(line))
+    return output if output["text"].strip() else None
+
+
+def _living_figure(figure: dict[str, Any]) -> str:
+    drawn = f'<div role="img" aria-label="{html.escape(alt_text(figure))}"></div>'
+    return f'{FIGURE_HERE}><script type="application/json">{_json(figure)}</script>{drawn}</div>'
 
 
 class _Places:
@@ -111,20 +141,22 @@ class _Places:
         return re.sub(rf"{self._secret}-(\d+)-", lambda mark: self._filling[int(mark[1])], cleaned)
 
 
-def _shown(data: dict[str, Any], scrubbers: Mapping[str, str], place: Callable[[str], str]) -> dict[str, Any]:
+def _shown(
+    data: dict[str, Any],
+    figure: Callable[[dict[str, Any]], str],
+    widget: Callable[[dict[str, Any]], str | None],
+    place: Callable[[str], str],
+) -> dict[str, Any]:
     """What a page shows of one output: a Scrubber, a figure, tables, the answer, else its plainest text."""
-    model_id = data.get(_WIDGET, {}).get("model_id")
-    if model_id in scrubbers:
-        return {"text/html": place(scrubbers[model_id])}
+    if WIDGET in data and (ours := widget(data)) is not None:
+        return {"text/html": place(ours)}
     if FIGURE in data:
-        figure = {name: data[FIGURE][name] for name in ("data", "layout")}
-        source = f'<script type="application/json">{_json(figure)}</script>'
-        return {"text/html": place(f"{_FIGURE_HERE}{source}</div>")}
+        return {"text/html": place(figure({name: data[FIGURE][name] for name in ("data", "layout")}))}
     table = re.search(r"<table\b.*</table>", data.get("text/html", ""), flags=re.DOTALL)
     if table:
         return {"text/html": f'<div class="table">{table[0]}</div>'}
     if "text/plain" in data and ANSWER not in data:
-        return {name: value for name, value in data.items() if name not in ("text/html", _WIDGET)}
+        return {name: value for name, value in data.items() if name not in ("text/html", WIDGET)}
     return data
 
 
@@ -143,17 +175,3 @@ def _is_plain_class(_tag: str, name: str, value: str) -> bool:
 def _json(value: Any) -> str:
     """JSON that cannot end the script element it stands in."""
     return json.dumps(value).replace("<", "\\u003c")
-
-
-def page_of(title: str, body: str, *, style: str = "") -> str:
-    """A whole page around a body whose HTML is clean: our style, our scripts, and the policy that lets no other run."""
-    nonce = secrets.token_urlsafe(16)
-    plotly = get_plotlyjs() if _FIGURE_HERE in body else ""
-    return _PAGE.format(
-        nonce=nonce,
-        title=html.escape(title),
-        style=_STYLE + style,
-        body=body,
-        scripts=scrubber.page_scripts(nonce=nonce) * (_SCRUBBER_HERE in body)
-        + "".join(f'<script nonce="{nonce}">{script}</script>\n' for script in (plotly, _SCRIPT) if script),
-    )
