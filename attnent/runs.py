@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from attnent.store import RunError
 from attnent.store.examples import SAFE_ID, check_examples, plain_cells, read_examples, write_examples
 from attnent.store.files import DiskFullError, read_sealed, sweep, write_sealed
-from attnent.store.folders import digest
+from attnent.store.folders import digest, model_name
 from attnent.store.labels import append_labels, read_labels
 from attnent.store.tables import made_from, tables
 from attnent.store.traces import SchemaError, load_measure, load_trace, n_steps_of, save_trace
@@ -36,16 +36,19 @@ from attnent.trace import SCHEMA_VERSION, TraceError, needed_by
 _What = TypeVar("_What")
 
 
+_MOST_LISTED = 8  # Runs that an error names
+
+
 class Run:
-    """One Run folder. `Run(folder)` opens a recorded one; `Run.start` makes or resumes one for recording."""
+    """One Run folder; `Run.start` makes or resumes one for recording.
+
+    `Run(folder)` opens a recorded one: the folder itself, or one of those above it (the model's, the task's) where it
+    is the only Run below. Raises RunError, which lists them where there are several.
+    """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = _only_run(Path(folder))
         self._manifest_path = self.folder / "run.json"
-        if not self._manifest_path.is_file():
-            raise RunError(
-                f"{self.folder} is not a Run folder (it has no run.json); give a folder that a recording made"
-            )
         try:
             self.manifest: dict[str, Any] = read_sealed(self._manifest_path)
             self.examples = read_examples(self.folder, self.manifest["examples_checksum"])
@@ -61,8 +64,11 @@ class Run:
 
     def __repr__(self) -> str:
         about = self.manifest["identity"]
-        known = ", ".join(f"{name} {about[name]}" for name in ("task", "model") if name in about)
-        return f"<Run {self.folder}: {known}, {len(self.recorded)} of {len(self.examples)} responses>"
+        known = [str(about["task"])] if "task" in about else []
+        known += [model_name(str(about["model"]))] if "model" in about else []
+        known.append(f"{len(self.recorded)} of {len(self.examples)} responses")
+        known += [f"{name} {about[name]}" for name in ("reads", "temperature", "seed") if name in about]
+        return f"<Run {', '.join(known)}: {self.folder}>"
 
     # ---- recording
 
@@ -295,3 +301,44 @@ class Run:
         if not found:
             raise RunError(f"{self.folder} holds no responses yet; record some first")
         return found
+
+
+def _only_run(folder: Path) -> Path:
+    """The folder, or the one Run below it, as deep as a recording puts them: task/model/parameters."""
+    if (folder / "run.json").is_file():
+        return folder
+    found = sorted(path.parent for below in ("*", "*/*", "*/*/*") for path in folder.glob(f"{below}/run.json"))
+    if not found:
+        raise RunError(
+            f"{folder} is not a Run folder (it has no run.json, nor has one below it); give a folder that a recording "
+            "made"
+        )
+    if len(found) > 1:
+        listed = "\n".join(f"  {line}" for line in _told(found[:_MOST_LISTED]))
+        more = f"\n  and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
+        raise RunError(f"{folder} holds {len(found)} Runs; give the folder of one:\n{listed}{more}")
+    return found[0]
+
+
+def _told(folders: Sequence[Path]) -> list[str]:
+    """A line a Run: its folder, how many responses it has, and the parameters in which these Runs differ."""
+    runs: dict[Path, Run | None] = {}
+    for folder in folders:
+        try:
+            runs[folder] = Run(folder)
+        except RunError:
+            runs[folder] = None
+    identities = [run.manifest["identity"] for run in runs.values() if run]
+    differing = [
+        name
+        for name in dict.fromkeys(name for identity in identities for name in identity)
+        if len({json.dumps(identity.get(name)) for identity in identities}) > 1
+    ]
+    lines = []
+    for folder, run in runs.items():
+        about = run.manifest["identity"] if run else {}
+        said = [f"{len(run.recorded)} of {len(run.examples)} responses"] if run else ["damaged"]
+        lines.append(
+            f"{folder}: " + ", ".join([*said, *(f"{name} {about[name]}" for name in differing if name in about)])
+        )
+    return lines

@@ -280,7 +280,44 @@ def test_an_unknown_response_or_measure_is_named(run):
 
 
 def test_a_run_says_what_it_is(run):
-    assert repr(run) == f"<Run {run.folder}: task test, 3 of 3 responses>"
+    assert repr(run) == f"<Run test, 3 of 3 responses, seed 0: {run.folder}>"
+
+
+def test_a_run_of_a_model_folder_that_reads_says_so(tmp_path):
+    identity = {"task": "gsm8k", "model": "/home/me/small", "reads": "text"}
+    run = Run.start(tmp_path / "run", identity=identity, examples=EXAMPLES)
+    assert repr(run) == f"<Run gsm8k, small, 0 of 3 responses, reads text: {run.folder}>"
+
+
+def test_the_only_run_below_a_folder_is_opened(tmp_path):
+    run = Run.start(tmp_path / "gsm8k" / "tiny" / "abc", identity=IDENTITY, examples=EXAMPLES)
+    for above in (tmp_path, tmp_path / "gsm8k", tmp_path / "gsm8k" / "tiny"):
+        assert Run(above).folder == run.folder
+
+
+def test_several_runs_below_a_folder_are_listed_with_what_differs(tmp_path):
+    folders = [tmp_path / "tiny" / name for name in "ab"]
+    for seed, folder in enumerate(folders):
+        run = Run.start(folder, identity={"task": "test", "temperature": 0.5, "seed": seed}, examples=EXAMPLES)
+    run.save("a", trace_of("text", 5))
+    (tmp_path / "tiny" / "c").mkdir()
+    (tmp_path / "tiny" / "c" / "run.json").write_text("torn")
+    with pytest.raises(ae.RunError) as refused:
+        Run(tmp_path)
+    assert str(refused.value).splitlines() == [
+        f"{tmp_path} holds 3 Runs; give the folder of one:",
+        f"  {folders[0]}: 0 of 3 responses, seed 0",
+        f"  {folders[1]}: 1 of 3 responses, seed 1",
+        f"  {tmp_path / 'tiny' / 'c'}: damaged",
+    ]
+
+
+def test_many_runs_below_a_folder_are_counted_and_eight_are_named(tmp_path):
+    for seed in range(11):
+        Run.start(tmp_path / f"{seed:02}", identity={"task": "test", "seed": seed}, examples=EXAMPLES)
+    with pytest.raises(ae.RunError, match="holds 11 Runs") as refused:
+        Run(tmp_path)
+    assert str(refused.value).splitlines()[8:] == [f"  {tmp_path / '07'}: 0 of 3 responses, seed 7", "  and 3 more"]
 
 
 def test_a_relative_out_dir_is_taken_from_above_the_folder_of_the_notebooks(tmp_path, monkeypatch):
