@@ -49,6 +49,38 @@ def test_every_measure_has_a_name_for_its_axis(measure):
     assert style.axis_title(measure) != measure
 
 
+def late(n_late):
+    """A curve whose last steps have so many responses, and bands that are wide and reach below 0."""
+    table = curve_table().assign(n=lambda t: np.where(t["step"] > 4, n_late, 30))
+    wide = (table["step"] > 4) * 50
+    return table.assign(low=table["low"] - wide, high=table["high"] + wide)
+
+
+def test_steps_that_few_responses_reach_do_not_set_the_scale_and_it_is_said():
+    axis = plots.curves({"entropy": late(9)}, title="t").layout
+    assert axis.yaxis.range == pytest.approx((-0.4, 8.4)), "0 to 8, and a twentieth on either side"
+    assert axis.xaxis2.title.text == "step (token); scale: steps that a third of each group reaches"
+
+
+def test_where_enough_responses_reach_every_step_all_of_them_set_the_scale():
+    axis = plots.curves({"entropy": late(10)}, title="t").layout
+    assert axis.yaxis.range is None
+    assert axis.xaxis2.title.text == "step (token)"
+
+
+@pytest.mark.parametrize(
+    ("measure", "ends"),
+    [
+        ("varentropy", (0, 59)), ("normalized_entropy", (0, 1)), ("sink_mass", (0, 1)), ("logprob", (-46, 0)),
+        ("effective_keys", (0, 59)), ("n_steps", (-46, 59)),
+    ],
+)  # fmt: skip
+def test_a_band_ends_where_its_measure_does(measure, ends):
+    figure = plots.curves({measure: late(10).assign(high=lambda t: t["high"].clip(upper=59))}, title="t")
+    bands = np.concatenate([trace.y for trace in figure.data if trace.fill == "toself"])
+    assert (bands.min(), bands.max()) == ends
+
+
 def test_groups_differ_in_dash_as_well_as_in_colour():
     figure = plots.curves({"entropy": curve_table()}, title="t")
     lines = {trace.name: trace.line for trace in figure.data if trace.name in ("factual", "creative")}
@@ -79,12 +111,22 @@ def test_maps_mark_the_heads_that_stand_out_on_either_side_of_chance():
     assert above.marker.symbol != below.marker.symbol
 
 
-@pytest.mark.parametrize(("lowest", "limits"), [(0.1, (0.1, 0.9)), (0.45, (0.3, 0.7))])
-def test_all_maps_share_one_scale_around_no_difference_that_noise_does_not_fill(lowest, limits):
+@pytest.mark.parametrize("lowest", [0.1, 0.45])
+def test_all_maps_of_all_figures_share_one_narrow_scale_around_no_difference(lowest):
     figure = auroc_maps(raw=heads([[0.52, lowest]]), fixed=heads([[0.5, 0.54]]))
-    assert {one.coloraxis for one in figure.data} == {"coloraxis"}
+    assert {one.coloraxis for one in figure.data if one.type == "heatmap"} == {"coloraxis"}
     scale = figure.layout.coloraxis
-    np.testing.assert_allclose((scale.cmin, scale.cmax), limits)
+    assert (scale.cmin, scale.cmax) == (0.25, 0.75)
+    assert (scale.colorbar.ticktext[0], scale.colorbar.ticktext[-1]) == ("≤ 0.25", "≥ 0.75")
+
+
+def test_a_click_on_a_map_may_open_the_head_and_layer_of_its_cell():
+    for figure in (
+        auroc_maps(raw=heads([[0.2, 0.9]])),
+        plots.level_maps({"a": heads([[0.1, 0.9]]).auroc}, "entropy", title="t"),
+    ):
+        assert figure.layout.meta == {"opens": "head"}
+        assert (list(figure.data[0].x), list(figure.data[0].y)) == ([0, 1], [2])
 
 
 def test_a_measure_has_a_row_of_maps_and_a_stage_a_column():
@@ -159,6 +201,12 @@ def test_a_curve_hidden_by_its_legend_takes_its_band_and_its_count_along():
     figure = plots.curves({"entropy": curve_table()}, title="t")
     assert [one.legendgroup for one in figure.data].count("creative") == 3
     assert all(one.legendgroup for one in figure.data)
+
+
+def test_a_grade_has_one_look_in_every_figure_whatever_stands_beside_it():
+    wrong = [style.in_order(groups)["wrong"] for groups in (["wrong", "right"], ["right", "wrong"], ["other", "wrong"])]
+    assert wrong == [style.in_order(["incorrect"])["incorrect"]] * 3
+    assert len(set(style.in_order(["other", "wrong", "incorrect", "right"]).values())) == 4
 
 
 def test_more_groups_than_colours_still_differ():

@@ -11,14 +11,15 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-import plotly.io
 import xarray as xr
 from ipywidgets import Dropdown, HBox, Layout, Output, SelectMultiple, ValueWidget, VBox
+from plotly.io.base_renderers import PlotlyRenderer
 
 from attnent import analysis
 from attnent.analysis.verdicts import LENGTHS
 from attnent.runs import Run, RunError
 from attnent.show import plots, style
+from attnent.store.folders import model_name
 from attnent.trace import DERIVED, MEASURES, TraceError, without_cross
 
 GroupsOf = Callable[[Run], pd.Series]  # of a Run: the group of each response, by response_id
@@ -75,7 +76,7 @@ class Knobs(VBox):
         except (RunError, TraceError, analysis.StatsError) as error:
             self._say(str(error))
         else:
-            self._show(plotly.io.renderers["plotly_mimetype"].to_mimebundle(self.figure.to_dict()))
+            self._show(PlotlyRenderer(style.CONFIG).to_mimebundle(self.figure.to_dict()))
 
     def _say(self, sentence: str) -> None:
         self._show({"text/plain": sentence})
@@ -125,7 +126,7 @@ def _draw_curves(
     where = [f"all {name}s" if at == _ALL else f"{name} {at}" for name, at in places.items()]
     return plots.curves(
         {measure: table},
-        title=f"{run.manifest['identity']['model']}, {', '.join(where)}: mean over responses, pointwise 95 % bands",
+        title=f"{_model(run)}, {', '.join(where)}: mean over responses, pointwise 95 % bands",
         window=analysis.matched_window(_about(run)["n_steps"][chosen.index], chosen) or None,
     )
 
@@ -171,7 +172,7 @@ def _draw_head_map(
     own = functools.partial(analysis.head_map, values, compared, a, b, clusters=_about(run).get("group"))
     return plots.auroc_maps(
         {measure: {"raw": own(), "all controls": own(covariates=held)}},
-        title=f"{run.manifest['identity']['model']}: {a} over {b}, head by head, first {window} steps",
+        title=f"{_model(run)}: {a} over {b}, head by head, first {window} steps",
     )
 
 
@@ -196,7 +197,11 @@ def _opened(folder: Path) -> Run | None:
 def _label(run: Run) -> str:
     about = run.manifest["identity"]
     how = "read" if "reads" in about else f"temperature {about['temperature']}, seed {about['seed']}"
-    return f"{about['model']}, n = {len(run.recorded)}, {how}, {run.folder.name}"
+    return f"{_model(run)}, n = {len(run.recorded)}, {how}, {run.folder.name}"
+
+
+def _model(run: Run) -> str:
+    return model_name(run.manifest["identity"]["model"])
 
 
 def _measures(chosen: str) -> Dropdown:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,7 +12,8 @@ from plotly.subplots import make_subplots
 from attnent.analysis.heads import stands_out
 from attnent.show import style
 
-_LEAST_REACH = 0.2  # of AUROC, from 0.5 to the ends of its scale: maps of noise stay pale
+_REACH = 0.25  # of AUROC, from 0.5 to the ends of its scale: maps of noise stay pale
+_ENDS = {"tickvals": [0.25, 0.4, 0.5, 0.6, 0.75], "ticktext": ["≤ 0.25", "0.4", "0.5", "0.6", "≥ 0.75"]}
 _LINE = 16  # pixels of a line above a panel
 _CELL, _LOWEST, _HIGHEST = 20, 180, 560  # pixels of a layer, and of a panel
 
@@ -28,9 +29,9 @@ class Panel(NamedTuple):
 def auroc_maps(maps: Mapping[str, Mapping[str, xr.Dataset]], *, title: str) -> go.Figure:
     """Layer x head maps of `analysis.head_map`, a row a measure and a column a stage ("raw", "lengths fixed" ...).
 
-    All have one scale, centred on 0.5 (white) and as wide as the largest difference on any map. A head that stands out
-    beyond chance has a triangle that points up where its value is above 0.5, and down where it is below; the title of
-    a panel counts these heads. A missing value has a cross.
+    All have one scale, the same on every figure: 0.5 is white, and colours are full at 0.25 and 0.75. A head that
+    stands out beyond chance has a triangle that points up where its value is above 0.5, and down where it is below; the
+    title of a panel counts these heads. A missing value has a cross.
     """
     stages = list(dict.fromkeys(stage for by_stage in maps.values() for stage in by_stage))
     panels = {
@@ -38,9 +39,7 @@ def auroc_maps(maps: Mapping[str, Mapping[str, xr.Dataset]], *, title: str) -> g
         for row, (measure, by_stage) in enumerate(maps.items())
         for stage, found in by_stage.items()
     }
-    differences = [float(abs(panel.values - 0.5).max()) for panel in panels.values()]
-    reach = np.nanmax([_LEAST_REACH, *differences])
-    scale = {"colorscale": "RdBu_r", "cmin": 0.5 - reach, "cmax": 0.5 + reach}
+    scale = {"colorscale": "RdBu_r", "cmin": 0.5 - _REACH, "cmax": 0.5 + _REACH, "colorbar": _ENDS}
     return _head_maps(panels, title=title, scale=scale, scale_title="AUROC")
 
 
@@ -63,7 +62,7 @@ def level_maps(maps: Mapping[str, xr.DataArray], measure: str, *, title: str) ->
 
 
 def _head_maps(
-    panels: Mapping[tuple[int, int], Panel], *, title: str, scale: Mapping[str, object], scale_title: str
+    panels: Mapping[tuple[int, int], Panel], *, title: str, scale: Mapping[str, Any], scale_title: str
 ) -> go.Figure:
     if all(panel.values.isnull().all() for panel in panels.values()):
         return style.too_few(title)
@@ -87,23 +86,25 @@ def _head_maps(
         update(type="category", range=[-0.5, n - 0.5], dtick=max(1, n // 8), showgrid=False, mirror=True)
     figure.update_xaxes(title_text="head", row=n_rows).update_yaxes(title_text="layer", col=1)
     bar = {"title": {"text": scale_title, "side": "right"}, "thickness": 16}
-    figure.update_layout(coloraxis={**scale, "colorbar": bar}).update_annotations(font_size=13)
+    figure.update_layout(coloraxis={**scale, "colorbar": bar | scale.get("colorbar", {})}, meta={"opens": "head"})
+    figure.update_annotations(font_size=13)
     return style.titled(figure, title, inside=inside, above=above - _LINE)
 
 
 def _add_map(figure: go.Figure, panel: Panel, row: int, col: int, *, mark: float) -> None:
     values = panel.values.transpose("layer", "head")
     heads, layers = values["head"].to_numpy(), values["layer"].to_numpy()
-    said = f"{style.shown(panel.title.splitlines()[0])}<br>layer %{{y}}, head %{{x}}: %{{z:.3f}}<extra></extra>"
-    heat = go.Heatmap(x=heads, y=layers, z=values.to_numpy(), coloraxis="coloraxis", hovertemplate=said)
+    name = style.shown(panel.title.splitlines()[0])
+    said = f"{name}<br>layer %{{y}}, head %{{x}}: %{{z:.3f}}<extra></extra>"
+    heat = go.Heatmap(x=heads, y=layers, z=values.to_numpy(), coloraxis="coloraxis", name=name, hovertemplate=said)
     figure.add_trace(heat, row, col)
-    marks = {"x-thin": values.isnull()}
-    if panel.marked is not None:
-        marks |= {"triangle-up": panel.marked & (values > 0.5), "triangle-down": panel.marked & (values < 0.5)}
-    line = {"color": "#222", "width": 1.5}  # seen on light cells, as the white within is on dark ones
-    for symbol, where in marks.items():
+    marks = {"x-thin": (values.isnull(), "missing", style.NEUTRAL)}
+    if panel.marked is not None:  # dark lines are seen on light cells, the white within on dark ones
+        marks["triangle-up"] = panel.marked & (values > 0.5), "beyond chance, above 0.5", "#222"
+        marks["triangle-down"] = panel.marked & (values < 0.5), "beyond chance, below 0.5", "#222"
+    for symbol, (where, meaning, line) in marks.items():
         at_layer, at_head = np.nonzero(where.transpose("layer", "head").to_numpy())
         if at_layer.size:
-            marker = {"symbol": symbol, "color": "white", "size": mark, "line": line}
-            marked = {"x": heads[at_head], "y": layers[at_layer], "mode": "markers", "marker": marker}
-            figure.add_trace(go.Scatter(marked, hoverinfo="skip", showlegend=False), row, col)
+            marker = {"symbol": symbol, "color": "white", "size": mark, "line": {"color": line, "width": 1.5}}
+            marked = go.Scatter(x=heads[at_head], y=layers[at_layer], mode="markers", marker=marker, hoverinfo="skip")
+            figure.add_trace(marked.update(name=f"{name}: {meaning}", showlegend=False), row, col)

@@ -21,6 +21,7 @@ from attnent.trace import title_and_unit, without_cross
 __all__ = ["auroc_maps", "curves", "effects", "forest", "level_maps", "lines", "response", "shares", "strips"]
 
 _MOST_MARKS = 12  # on a line, which its dash and its marks tell from others
+_SHARES = ("_mass", "normalized_entropy", "max_weight", "lookback_ratio", "confidence")  # lie between 0 and 1
 _TICKS, _TICK_LENGTH = 80, 14  # most token labels on an axis, and the characters of each
 
 
@@ -33,7 +34,8 @@ def curves(
     """Mean over responses at each step, a panel a measure, with pointwise 95 % bands and n at each step below.
 
     Each table has the columns group, step, mean, low, high, n (`analysis.curve`); where group is categorical, a group
-    has the line of its category. `window` shades the matched window; steps on both sides of 0 have a line there.
+    has the line of its category. `window` shades the matched window; steps on both sides of 0 have a line there. Steps
+    that fewer than a third of a group's responses reach do not set the scale; what lies beyond is cut, and it is said.
     """
     if all(table.empty for table in by_measure.values()):
         return style.too_few(title)
@@ -44,8 +46,11 @@ def curves(
     figure = make_subplots(rows=n_rows, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=heights)
     for row, (measure, tables) in enumerate(by_measure.items(), start=1):
         for group, table in tables.groupby("group", sort=False, observed=True):
-            _curve(figure, table, str(group), looks[str(group)], row, n_row=n_rows if row == 1 else None)
-        figure.update_yaxes(title_text=style.axis_title(measure), row=row, col=1)
+            place = {"row": row, "n_row": n_rows if row == 1 else None}
+            _curve(figure, table, measure, str(group), looks[str(group)], **place)
+        figure.update_yaxes(title_text=style.axis_title(measure), range=_scale(tables, measure), row=row, col=1)
+    if any(figure.layout[axis].range for axis in figure.layout if axis.startswith("yaxis")):
+        x_title += "; scale: steps that a third of each group reaches"
     if window is not None:
         figure.add_vrect(x0=-0.5, x1=window - 0.5, fillcolor="#888", opacity=0.12, line_width=0, row="all", col=1)
         x_title += f"; shaded: the matched window of {window} steps"
@@ -58,21 +63,45 @@ def curves(
 
 
 def _curve(
-    figure: go.Figure, table: pd.DataFrame, group: str, look: style.Look, row: int, *, n_row: int | None
+    figure: go.Figure, table: pd.DataFrame, measure: str, group: str, look: style.Look, *, row: int, n_row: int | None
 ) -> None:
     """One group's band and line in a panel and, where `n_row` names the panel for it, its number of responses."""
     name, steps, line = style.shown(group), table["step"], {"color": look.colour, "dash": look.dash}
     own = {"legendgroup": name, "showlegend": False, "mode": "lines"}
-    band = {"x": [*steps, *steps[::-1]], "y": [*table["high"], *table["low"][::-1]], "fill": "toself"}
+    low, high = (table[end].clip(*_bounds(measure)) for end in ("low", "high"))
+    band = {"x": [*steps, *steps[::-1]], "y": [*high, *low[::-1]], "fill": "toself"}
     faint = {"fillcolor": style.faded(look.colour, 0.2), "line": {"width": 0}, "hoverinfo": "skip"}
     figure.add_trace(go.Scatter(own | band | faint), row, 1)
-    said = f"{name}, step %{{x}}: %{{y:.3f}} (n = %{{customdata}})<extra></extra>"
-    means = {"x": steps, "y": table["mean"], "customdata": table["n"], "name": name, "hovertemplate": said}
+    said = f"{name}, step %{{x}}: %{{y:.3f}} (n = %{{customdata[0]}})<extra></extra>"
+    means = {"x": steps, "y": table["mean"], "name": name, "hovertemplate": said}
+    means |= {"customdata": np.stack([table["n"], low, high], axis=-1), "meta": {"columns": ["n", "low", "high"]}}
     figure.add_trace(go.Scatter(own | means | _line(look) | {"showlegend": row == 1}), row, 1)
     if n_row is not None:
         said = f"{name}, step %{{x}}: n = %{{y}}<extra></extra>"
         counts = {"x": steps, "y": table["n"], "line": line | {"width": 1.5, "shape": "hv"}, "hovertemplate": said}
         figure.add_trace(go.Scatter(own | counts), n_row, 1)
+
+
+def _bounds(measure: str) -> tuple[float | None, float | None]:
+    """Between what a mean of the measure lies, where that is known."""
+    if measure == "logprob":
+        return None, 0.0
+    if measure.endswith(_SHARES):
+        return 0.0, 1.0
+    return (0.0 if title_and_unit(measure)[1] in ("nat", "nat^2") or measure == "effective_keys" else None), None
+
+
+def _scale(table: pd.DataFrame, measure: str) -> list[float] | None:
+    """The ends of the axis, where some steps do not count for it; else None."""
+    most = table.groupby("group", observed=True)["n"].transform("max")
+    few = table.loc[table["n"] < most / 3, "step"]
+    counted = table[~table["step"].isin(few)]
+    ends = [
+        [of["low"].clip(*_bounds(measure)).min(), of["high"].clip(*_bounds(measure)).max()] for of in (counted, table)
+    ]
+    (low, high), (lowest, highest) = ends
+    pad = (high - low) / 20
+    return [low - pad, high + pad] if lowest < low - pad or highest > high + pad else None
 
 
 def _line(look: style.Look) -> dict[str, object]:
@@ -125,7 +154,7 @@ def effects(tables: Mapping[str, pd.DataFrame], *, title: str, a: str, b: str, x
 
 
 def _null_band(table: pd.DataFrame, y: Sequence[float]) -> go.Scatter:
-    low, high, grey = table["null_low"], table["null_high"], "#c4c4c4"
+    low, high, grey = table["null_low"], table["null_high"], "rgba(128,128,128,0.45)"
     bars = {"type": "data", "array": (high - low) / 2, "thickness": 10, "width": 0, "color": grey}
     looks = {"mode": "markers", "marker": {"symbol": "square", "color": grey, "size": 10}, "hoverinfo": "skip"}
     return go.Scatter(looks, x=(low + high) / 2, y=y, error_x=bars, name="null band (95 %)")
@@ -133,7 +162,9 @@ def _null_band(table: pd.DataFrame, y: Sequence[float]) -> go.Scatter:
 
 def _no_difference(figure: go.Figure) -> None:
     """A line at 0.5, and the zone around it that is too small to matter."""
-    figure.add_vrect(x0=SMALLEST[0], x1=SMALLEST[1], fillcolor="#009E73", opacity=0.1, line_width=0, layer="below")
+    figure.add_vrect(
+        x0=SMALLEST[0], x1=SMALLEST[1], fillcolor=style.COLOURS[2], opacity=0.1, line_width=0, layer="below"
+    )
     figure.add_vline(x=0.5, line=style.THIN)
 
 
@@ -170,11 +201,12 @@ def forest(comparison: Comparison, measures: str | Sequence[str], *, title: str)
         vertical_spacing=min(1, gap / inside),
     )
     is_pool, y = np.arange(len(rows)) == n_sets, [*range(len(rows))]
-    marker = {"color": np.where(is_pool, "#222", style.COLOURS[0]), "size": np.where(is_pool, 15, 8), "opacity": 1}
+    marker = {"color": style.COLOURS[0], "size": np.where(is_pool, 15, 8), "opacity": 1}
     marker["symbol"] = np.where(is_pool, "diamond", "square")
-    for place, table in enumerate(panels.values()):
+    for place, ((measure, stage), table) in enumerate(panels.items()):
         row, col = 1 + place // len(stages), 1 + place % len(stages)
-        figure.add_trace(style.intervals(table, y, list(rows), marker=marker).update(showlegend=False), row, col)
+        marks = style.intervals(table, y, list(rows), marker=marker, name=f"{title_and_unit(measure)[0]}, {stage}")
+        figure.add_trace(marks.update(showlegend=False), row, col)
         labels = [style.wrapped(name) + style.counted(table.loc[name].dropna()) for name in rows]
         figure.update_yaxes(tickvals=y, ticktext=labels, automargin=True, row=row, col=col)
     _no_difference(figure)

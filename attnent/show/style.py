@@ -1,7 +1,8 @@
 """The look that all figures share: template, colours, titles, labels, intervals. Nothing here knows what is drawn.
 
-Groups differ in colour (Okabe & Ito, safe for colour-blind readers), in dash and in mark, so that a figure can be read
-in greyscale too. Text that a model or a user wrote is shown as it is: plotly would take <b> in it for markup.
+Groups differ in colour, in dash and in mark, so that a figure can be read in greyscale too. Paper is transparent, and
+ink and colours stand out on white as on black: JupyterLab shows one and the same figure in either theme. Text that a
+model or a user wrote is shown as it is: plotly would take <b> in it for markup.
 """
 
 import textwrap
@@ -13,25 +14,36 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io
 
 from attnent.trace import title_and_unit
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+COLOURS = ("#0072B2", "#D55E00", "#07A580", "#A878F8", "#885870", "#AE452C")  # 3:1 and more on white and on #17191b
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "diamond", "square", "x", "triangle-up", "cross")
-NEUTRAL = "#767676"  # seen on white as on black
+NEUTRAL = "#767676"  # ink, seen on white as on black; pages have their own
 THIN = {"color": NEUTRAL, "width": 1, "dash": "dot"}
-_AXIS = {"showline": True, "linecolor": "#888", "ticks": "outside", "gridcolor": "#eee", "zeroline": False}
+CONFIG = {  # of the toolbar: what looks closer and what saves, and nothing that leaves the machine
+    "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
+    "toImageButtonOptions": {"format": "svg"},
+    "displaylogo": False,
+    "showSendToCloud": False,
+    "plotlyServerURL": "",
+}
+_STANDING = dict.fromkeys(("correct", "right", "not hallucinated", "factual", "facts"), 0)
+_STANDING |= dict.fromkeys(("incorrect", "wrong", "hallucinated", "creative"), 1)  # the looks of groups that recur
+_CLEAR, _AXIS = "rgba(0,0,0,0)", {"showline": True, "linecolor": "#888", "ticks": "outside", "zeroline": False}
+_AXIS |= {"gridcolor": "rgba(128,128,128,0.2)"}
 TEMPLATE = go.layout.Template(
     layout={
-        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": "#222"},
+        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": NEUTRAL},
         "title": {"x": 0.01, "xanchor": "left", "y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 12}}
         | {"font": {"size": 16}},
-        "plot_bgcolor": "white",
-        "paper_bgcolor": "white",
+        "plot_bgcolor": _CLEAR,
+        "paper_bgcolor": _CLEAR,
         "colorway": list(COLOURS),
         "hovermode": "closest",
-        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#999", "activecolor": "#555"},
+        "modebar": {"bgcolor": _CLEAR, "color": "#888", "activecolor": COLOURS[0]},
         "margin": {"l": 70, "r": 30, "t": 84, "b": 60},
         "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         "xaxis": _AXIS,
@@ -50,8 +62,14 @@ class Look(NamedTuple):
 
 
 def in_order(groups: Iterable[Hashable]) -> dict[str, Look]:
-    """The look of each group, by its place."""
-    return dict(zip(map(str, groups), cycle(map(Look, COLOURS, DASHES, SYMBOLS)), strict=False))
+    """The look of each group: those that recur have one that is theirs everywhere, others what is left, in order."""
+    looks, names = [*map(Look, COLOURS, DASHES, SYMBOLS)], [*map(str, groups)]
+    own: dict[str, Look] = {}
+    for name in names:
+        if name in _STANDING and looks[_STANDING[name]] not in own.values():
+            own[name] = looks[_STANDING[name]]
+    rest = cycle([look for look in looks if look not in own.values()])
+    return {name: own.get(name) or next(rest) for name in names}
 
 
 def ordered(groups: pd.Series) -> list[Hashable]:
@@ -92,12 +110,35 @@ def counted(counts: Mapping[Any, Any] | pd.Series) -> str:
 # ---- figures
 
 
+class Figure(go.Figure):
+    """A figure whose toolbar asks the network for nothing, whatever renderer shows it; its own settings go before."""
+
+    def show(self, *args: Any, **options: Any) -> None:
+        super().show(*args, **options | {"config": _config(options)})
+
+    def _repr_mimebundle_(self, *args: Any, **options: Any) -> dict[str, Any]:
+        return super()._repr_mimebundle_(*args, **options | {"config": _config(options)})
+
+    def _ipython_display_(self) -> None:
+        if plotly.io.renderers.render_on_display and plotly.io.renderers.default:
+            self.show()
+        else:
+            print(repr(self))
+
+
+def _config(options: Mapping[str, Any]) -> dict[str, Any]:
+    config = CONFIG
+    for name in filter(None, (options.get("renderer") or plotly.io.renderers.default or "").split("+")):
+        config = config | (getattr(plotly.io.renderers[name], "config", None) or {})
+    return config | (options.get("config") or {})
+
+
 def titled(figure: go.Figure, title: str, *, inside: int, above: int = 0) -> go.Figure:
     """The figure under the common template, `inside` pixels high, with room above for title, legend and `above`."""
     title = textwrap.shorten(title, _TITLE_LENGTH, placeholder=" …") if len(title) > _TITLE_LENGTH else title
     text, margin = wrapped(title, _TITLE_WIDTH), TEMPLATE.layout.margin
     more = 20 * text.count("<br>")
-    figure.update_layout(template=TEMPLATE, title={"text": text, "pad": {"t": 12 + more / 2}})
+    figure = Figure(figure).update_layout(template=TEMPLATE, title={"text": text, "pad": {"t": 12 + more / 2}})
     return figure.update_layout(height=margin.t + more + above + inside + margin.b, margin_t=margin.t + more + above)
 
 
@@ -124,6 +165,7 @@ def intervals(
         marker=marker,
         name=shown(name),
         customdata=np.stack([low, high], axis=-1),
+        meta={"columns": ["low", "high"]},
         text=[shown(text) for text in said],
         hovertemplate="%{text}: %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]<extra></extra>",
     )

@@ -67,7 +67,7 @@ def reliability(table: pd.DataFrame, *, title: str, of: str = "answers") -> go.F
     figure.add_scatter(
         x=table["confidence"], y=table["share"], mode="markers", name="share right",
         error_y={"type": "data", "symmetric": False, "thickness": 1.5, "width": 3} | whiskers,
-        customdata=table[["low", "high", "n"]],
+        customdata=table[["low", "high", "n"]], meta={"columns": ["low", "high", "n"]},
         marker={"color": style.COLOURS[0], "size": 9},
         hovertemplate="confidence %{x:.3f}: %{y:.3f} right [%{customdata[0]:.3f}, %{customdata[1]:.3f}] "
         "(n = %{customdata[2]})<extra></extra>", row=1, col=1,

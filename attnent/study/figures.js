@@ -22,7 +22,8 @@ function inTheme({ data, layout }, { ink, paper }) {
 function inLines(text, width) {
   if (!text || /<(?!br>)/.test(text)) return text ?? "";
   const lines = [""];
-  for (const word of text.replaceAll("<br>", " <br> ").split(" ")) {
+  const whole = text.replace(/\([^()]{1,20}\)/g, (short) => short.replaceAll(" ", "\u00a0"));
+  for (const word of whole.replaceAll("<br>", " <br> ").split(" ")) {
     if (word === "<br>" || (lines.at(-1) && lines.at(-1).length + word.length >= width)) lines.push("");
     if (word !== "<br>") lines[lines.length - 1] += (lines.at(-1) && " ") + word;
   }
@@ -84,7 +85,7 @@ function narrowed({ data, layout }, width) {
   let below = 52;
   for (const name of namesOf(layout, "x")) {
     const axis = layout[name];
-    if (axis.title?.text) axis.title.text = inLines(axis.title.text, width / 9);
+    if (axis.title?.text) axis.title = { ...axis.title, text: inLines(axis.title.text, width / 9), font: { size: 12 } };
     below = Math.max(below, 40 + 17 * nLines(axis.title?.text ?? ""));
     if (axis.type !== "category") Object.assign(axis, { dtick: undefined, nticks: 6 });
     const every = Math.ceil((axis.tickvals?.length ?? 0) / (width / 14));
