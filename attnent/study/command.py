@@ -66,9 +66,19 @@ def _parser() -> argparse.ArgumentParser:
     prompts.add_argument("--n", type=int, default=100, help="prompts of each kind (default: 100)")
     prompts.add_argument("--out", type=Path, required=True, metavar="FILE", help="json file to write")
     prompts.set_defaults(run=run_prompts)
+    show = commands.add_parser("show", help="answer a prompt and open a page on the attention of each token")
+    show.add_argument("prompt", metavar="PROMPT", help="in quotes")
+    _add_writing(show)
+    show.add_argument("--out", type=Path, metavar="FILE", help="page to write (default: runs/show.html)")
+    _add_opening(show)
+    show.set_defaults(run=run_show)
+    opening = commands.add_parser("open", help="open the index of a study's results in a browser")
+    opening.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="its --out-dir (default: runs)")
+    _add_opening(opening)
+    opening.set_defaults(run=run_open)
     score = commands.add_parser("score", help="answer a prompt and show the confidence in each token")
     score.add_argument("prompt", nargs="?", metavar="PROMPT", help="in quotes")
-    score.add_argument("--model", default="tiny", help="the bundled model, a local folder or a Hub id (default: tiny)")
+    _add_writing(score)
     score.add_argument("--out-dir", default="runs", metavar="FOLDER", help="where results are (default: runs)")
     score.add_argument(
         "--confidence",
@@ -79,11 +89,20 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument(
         "--html", nargs="?", const="", metavar="FILE", help="write a page too; without FILE, and open it in a browser"
     )
-    score.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="at most so many (default: 256)")
-    score.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 (the default) is greedy")
-    score.add_argument("--seed", type=int, default=0, metavar="S", help="of the random numbers (default: 0)")
     score.set_defaults(run=run_score)
     return parser
+
+
+def _add_writing(parser: argparse.ArgumentParser) -> None:
+    """What a command needs that lets a model write."""
+    parser.add_argument("--model", default="tiny", help="the bundled model, a local folder or a Hub id (default: tiny)")
+    parser.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="at most so many (default: 256)")
+    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 (the default) is greedy")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the random numbers (default: 0)")
+
+
+def _add_opening(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-open", dest="open", action="store_false", help="say where the page is, no more")
 
 
 def _joined(words: Sequence[str]) -> Iterator[str]:
@@ -247,6 +266,22 @@ def run_score(chosen: argparse.Namespace) -> int:
     from attnent.study.scoring import score  # takes its time to load
 
     score(chosen)
+    return 0
+
+
+def run_show(chosen: argparse.Namespace) -> int:
+    """Generate one response and open the page of its Scrubber. 0 where it was written."""
+    from attnent.study.showing import show  # takes its time to load
+
+    show(chosen)
+    return 0
+
+
+def run_open(chosen: argparse.Namespace) -> int:
+    """Open the index of a study's results. 0 where there is one."""
+    from attnent.study.showing import open_index  # takes its time to load
+
+    open_index(chosen)
     return 0
 
 

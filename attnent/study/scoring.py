@@ -3,8 +3,7 @@
 import argparse
 import re
 import warnings
-import webbrowser
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from rich.text import Text
 from attnent.show.scrubber.page import PALETTE
 from attnent.store.folders import out_folder
 from attnent.study import StudyError
+from attnent.study.showing import in_one_sentence, tell_of, write_scrubber
 
 if TYPE_CHECKING:
     from attnent.detectors.confidence import Scored
@@ -48,14 +48,12 @@ def score(chosen: argparse.Namespace) -> None:
     """Print the answer as it is written, and how far to trust it; write a page where one is asked for."""
     if chosen.prompt is None:
         raise StudyError("there is no prompt; give one in quotes, and --html after it or as --html=FILE")
-    from attnent.detectors.confidence import ConfidenceError  # these take their time to load
-    from attnent.model.attention import CaptureError
-    from attnent.model.loading import ModelError
-    from attnent.model.prompts import PromptError
+    from attnent.detectors.confidence import ConfidenceError  # takes its time to load
 
     try:
-        _score(chosen, chosen.confidence or confidence_file(chosen.model, out_folder(chosen.out_dir)))
-    except (ConfidenceError, CaptureError, ModelError, PromptError) as error:
+        with in_one_sentence():
+            _score(chosen, chosen.confidence or confidence_file(chosen.model, out_folder(chosen.out_dir)))
+    except ConfidenceError as error:
         raise StudyError(str(error)) from error
 
 
@@ -70,10 +68,7 @@ def _score(chosen: argparse.Namespace, path: Path) -> None:
         threshold = confidence.threshold(FALSE_ALARMS)
     model, tokenizer = load_model(chosen.model)
     settings = {name: getattr(chosen, name) for name in ("max_new_tokens", "temperature", "seed")}
-    try:
-        written = stream(model, tokenizer, chosen.prompt, **settings)
-    except ValueError as error:  # a setting out of range
-        raise StudyError(str(error)) from error
+    written = stream(model, tokenizer, chosen.prompt, **settings)
     steps: list[xr.Dataset] = []
     paper = _Paper(f"{chosen.model}, confidence by {path}", threshold, [str(warning.message) for warning in said])
     for token in confidence.follow(_kept(written, steps), threshold):
@@ -81,11 +76,9 @@ def _score(chosen: argparse.Namespace, path: Path) -> None:
     trace = confidence.score(whole(tokenizer, steps))
     paper.sum_up(trace.attrs["answer_confidence"])
     if chosen.html is not None:
-        page = Path(chosen.html or out_folder(chosen.out_dir) / "score.html").resolve()
-        _write_page(trace, lambda token_id: str(tokenizer.decode(token_id)), page)
-        print(f"Page: {page}")
-        if not chosen.html:
-            webbrowser.open(page.as_uri())
+        page = Path(chosen.html) if chosen.html else out_folder(chosen.out_dir) / "score.html"
+        shown = {"measure": "confidence", "overlay": "token_entropy"}
+        tell_of(write_scrubber(trace, tokenizer, page, id_="answer", **shown), opened=not chosen.html)
 
 
 def _kept(steps: Generator[xr.Dataset], kept: list[xr.Dataset]) -> Generator[xr.Dataset]:
@@ -93,15 +86,6 @@ def _kept(steps: Generator[xr.Dataset], kept: list[xr.Dataset]) -> Generator[xr.
         for step in steps:
             kept.append(step)
             yield step
-
-
-def _write_page(trace: xr.Dataset, decode: Callable[[int], str], page: Path) -> None:
-    from attnent.show.scrubber import Scrubber
-
-    scrubber = Scrubber({"answer": trace}, decode=decode)
-    scrubber.measure, scrubber.overlay = "confidence", "token_entropy"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    scrubber.save(page)
 
 
 class _Paper:
