@@ -16,7 +16,8 @@ from hypothesis.extra.numpy import arrays
 from made_up import made_up_trace
 
 import attnent as ae
-from attnent.show.scrubber import Scrubber, ScrubberError, page, page_scripts, saved_elements, widget
+from attnent.show.scrubber import Scrubber, ScrubberError, page_scripts, saved_elements, widget
+from attnent.show.scrubber.colours import INKS, RAMPS, shade_of
 from attnent.show.scrubber.packing import Levels, to_levels
 from attnent.show.scrubber.page import element
 from attnent.trace import DERIVED, MEASURES, measure
@@ -401,17 +402,27 @@ def test_tokens_are_coloured_without_scripts(scrubber):
     assert data["text/plain"].startswith("Scrubber of 2 responses")
 
 
-@given(st.floats(0, 1))
-def test_text_stands_out_from_every_colour(share):
-    background, ink = re.findall(r"#(\w{6})", page._style(share))
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb (WCAG 2)."""
+    parts = np.array(list(bytes.fromhex(colour.removeprefix("#")))) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
 
-    def luminance(colour: str) -> float:
-        parts = np.array(list(bytes.fromhex(colour))) / 255
-        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-        return float(linear @ [0.2126, 0.7152, 0.0722])
 
-    low, high = sorted((luminance(background), luminance(ink)))
-    assert (high + 0.05) / (low + 0.05) >= 4.5
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_one_ink_stands_out_from_every_colour_behind_text(scheme):
+    for background in RAMPS[scheme]:
+        low, high = sorted((luminance(background), luminance(INKS[scheme])))
+        assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_lightness_changes_one_way_along_a_ramp(scheme):
+    assert np.ptp(np.sign(np.diff([luminance(colour) for colour in RAMPS[scheme][::8]]))) == 0
+
+
+def test_of_confidence_the_low_values_are_the_strong_colours():
+    assert shade_of(0.0, "confidence") == shade_of(1.0, "entropy") == RAMPS["light"][-1]
 
 
 def test_an_executed_notebooks_scrubbers_are_found_by_their_model_id(scrubber):

@@ -30,20 +30,22 @@ Ordinary = Literal["rest", "before"]  # the rest of the response, or only what s
 
 
 def placed(tokens: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
-    """The token table of a Run with the place of every token: `line`, `n_lines` and `cell`.
+    """The token table of a Run with the place of every token: `line`, `n_lines` and `cell` (see `cells`).
 
-    A line is one of `split_lines`, counted from 0; -1 is what stands between lines. A cell is a class of tokens
-    (number, operator, word, mark, space, end) in one tenth of the response.
+    A line is one of `split_lines`, counted from 0; -1 is what stands between lines.
     """
     spans = responses.set_index("response_id")["response"].map(split_lines)
     by_response = tokens.groupby("response_id", sort=False)
     lines = [_lines(rows, spans[name]) for name, rows in by_response]
-    tenth = tokens["step"] * TENTHS // (by_response["step"].transform("max") + 1)
     return tokens.assign(
-        line=np.concatenate(lines),
-        n_lines=tokens["response_id"].map(spans.map(len)),
-        cell=_token_classes(tokens) + " " + tenth.astype(str),
+        line=np.concatenate(lines), n_lines=tokens["response_id"].map(spans.map(len)), cell=cells(tokens)
     )
+
+
+def cells(tokens: pd.DataFrame) -> pd.Series:
+    """Of each token its class (number, operator, word, mark, space, end) and the tenth of the response, as "word 3"."""
+    n_steps = tokens.groupby("response_id", sort=False)["step"].transform("max") + 1
+    return _token_classes(tokens) + " " + (tokens["step"] * TENTHS // n_steps).astype(str)
 
 
 def _lines(tokens: pd.DataFrame, spans: Sequence[tuple[int, int]]) -> Int[np.ndarray, " step"]:

@@ -12,7 +12,7 @@ import xarray as xr
 from rich.console import Console
 from rich.text import Text
 
-from attnent.show.scrubber.page import PALETTE
+from attnent.show.scrubber.colours import INKS, shade_of
 from attnent.store.folders import out_folder
 from attnent.study import StudyError
 from attnent.study.showing import in_one_sentence, tell_of, write_scrubber
@@ -131,6 +131,5 @@ class _Paper:
 
 
 def _shade(confidence: float) -> str:
-    """The colours of the Scrubber: dark is low, bright is high."""
-    place = round(255 * confidence)
-    return f"{PALETTE['inks'][place]} on {PALETTE['colours'][place]}"
+    """The colours of the Scrubber: the less sure, the stronger."""
+    return f"{INKS['light']} on {shade_of(confidence, 'confidence')}"

@@ -1,9 +1,9 @@
 """What a Scrubber sends to the browser, as bytes: a header (JSON), 4-byte numbers, 1-byte levels.
 
 Numbers of single heads are rounded to one of 255 levels between the smallest and the largest value that this head takes
-in this response, so that they are wrong by at most 1/508 of that range; means over heads and the token's own numbers
-are exact float32. What is missing or not finite has a code of its own and is shown as missing. Each Trace is looked at
-once and can then be forgotten.
+in this response, so that they are wrong by at most 1/508 of that range; means over heads, the token's own numbers and
+the weights on its top keys are exact float32. What is missing or not finite has a code of its own and is shown as
+missing. Each Trace is looked at once and can then be forgotten.
 """
 
 import json
@@ -11,18 +11,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import traitlets
 import xarray as xr
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
-from attnent.show.scrubber.page import PALETTE
-from attnent.trace import CANDIDATES, DERIVED, MEASURES, measure, title_and_unit, without_cross
+from attnent.show.scrubber.colours import PALETTE, REVERSED
+from attnent.show.scrubber.explained import EXPLAINED
+from attnent.show.scrubber.usual import Usual, joined, usual
+from attnent.trace import CANDIDATES, DERIVED, MEASURES, measure, title_and_unit
 
 LIMIT_MB = 128  # what a browser still opens in seconds
 LEVELS = 255  # the codes 0 to 254; 255 is what is missing
 _MISSING = 255
 _N_SAMPLES = 1_000_000  # values of heads that say where the colours of their map end
 _NOT_MEASURES = ("step", "token_id", "char_start", "char_end")
+_OF_ENTROPY = ("normalized_entropy", "effective_keys", "kl_to_uniform")  # the browser makes their maps from its map
+_TOP_KEYS = ("top_key", "top_weight")
+_LIMITS = {"confidence": [0.0, 1.0]}  # of colours; of other measures they are those of what is shown
 
 
 class ScrubberError(traitlets.TraitError):
@@ -72,55 +78,90 @@ def measures_of(examples: Sequence[xr.Dataset], maps: Sequence[str]) -> list[dic
         title, unit = title_and_unit(name)
         attrs = {"long_name": title, "units": unit} | of_tokens.get(name, {})
         unit = "" if attrs["units"] == "1" else str(attrs["units"]).replace("^2", "²")
-        about = {"name": name, "title": str(attrs["long_name"]), "unit": unit}
-        measures.append(about | {"map": name in maps, "of_tokens": name in of_tokens})
+        about = {"name": name, "title": str(attrs["long_name"]), "unit": unit, "said": EXPLAINED.get(name, "")}
+        has_map = name in maps or (name in _OF_ENTROPY and "entropy" in maps)
+        about |= {"sent": name in maps, "map": has_map, "of_tokens": name in of_tokens}
+        about |= {"is_derived": name in DERIVED, "reversed": name in REVERSED}
+        measures.append(about)
     return measures
 
 
 def size_mb(trace: xr.Dataset, n_steps: int, maps: Sequence[str]) -> float:
     """What a response of so many steps takes that is otherwise like this Trace."""
     n_cells = trace.sizes["layer"] * trace.sizes["head"] * len(maps)
-    n_words = len(measures_of([trace], maps)) + 4 + 2 * trace.sizes["rank"]  # of a step
+    n_words = 2 * len(measures_of([trace], maps)) + 5 + 2 * trace.sizes["rank"] + trace.sizes["layer"]  # of a step
+    if _looks(trace):
+        n_words += 2 * int(np.prod([trace.sizes[axis] for axis in ("top_layer", "top_head", "place")]))
     return (n_steps * (n_cells + 4 * n_words) + 8 * n_cells) / 2**20
 
 
 # ---- what is sent
 
 
-def pack(
-    traces: Iterable[tuple[str, xr.Dataset]],
-    measures: list[dict[str, Any]],
-    labels: Mapping[str, dict[str, Any]],
-    decode: Callable[[int], str] | None,
-) -> tuple[bytes, dict[str, Any], Float[np.ndarray, " step"]]:
-    """The bytes, their header, and the means of the first measure in the first response.
+class Shown(NamedTuple):
+    """Traces by their ids, and what is known of each: grade and error spans."""
 
-    `labels` are the grade and the error spans of each response by its id.
-    """
-    responses, words, levels, n_words, n_levels, texts = [], [], [], 0, 0, {}
-    samples = {one["name"]: ([], []) for one in measures}
-    n_samples = max(1, min(10_000, _N_SAMPLES // len(labels)))
-    for id_, trace in traces:
+    traces: Iterable[tuple[str, xr.Dataset]]
+    labels: Mapping[str, dict[str, Any]]
+    groups: Mapping[str, str]  # the grade of every response of `tokens` too
+    tokens: pd.DataFrame | None  # of all responses among which these are usual; None: among themselves
+
+
+def pack(
+    shown: Shown, measures: list[dict[str, Any]], decode: Callable[[int], str] | None
+) -> tuple[bytes, dict[str, Any], Float[np.ndarray, " step"]]:
+    """The bytes, their header, and the means of the first measure in the first response."""
+    names = [one["name"] for one in measures]
+    words, levels, responses, tables, texts = _Block(), _Block(), [], [], {}
+    samples = {name: ([], []) for name in names}
+    n_samples = max(1, min(10_000, _N_SAMPLES // len(shown.labels)))
+    for id_, trace in shown.traces:
         groups = _groups(trace)
-        numbers, codes = _numbers(trace, measures, samples, n_samples)
-        place = {"id": id_, "groups": groups, "words": n_words, "levels": n_levels}
-        responses.append(place | labels[id_] | _facts(trace))
+        numbers, codes, means = _numbers(trace, measures, samples, n_samples)
+        place = {"id": id_, "groups": groups, "words": words.add(numbers), "levels": levels.add(codes)}
+        responses.append(place | shown.labels[id_] | _facts(trace))
+        tables.append(_token_table(id_, trace, means))
         texts |= _texts(trace, groups, decode, texts)
-        words.append(numbers)
-        levels.append(codes)
-        n_words, n_levels = n_words + numbers.size, n_levels + codes.size
     for one in measures:
         of_steps, of_heads = samples[one["name"]]
-        one |= {"limits": _ends(of_steps, 0.0), "map_limits": _ends(of_heads, 0.01)}
-    header = {"measures": measures, "responses": responses, "texts": texts, "palette": PALETTE, "n_words": n_words}
+        one["limits"] = _LIMITS.get(one["name"]) or _ends(of_steps, 0.0)
+        one["map_limits"] = _ends(of_heads, 0.01)
+    by_model = {model: _usual(rows, shown, names) for model, rows in pd.concat(tables).groupby("model", sort=False)}
+    cells = sorted({cell for common in by_model.values() for cell in common.like["cell"].unique()})
+    for one in responses:
+        one["usual"] = words.add(_usual_words(by_model.get(one["model"]), one["id"], names, cells))
+    header = {
+        "measures": measures,
+        "responses": responses,
+        "texts": texts,
+        "palette": PALETTE,
+        "cells": cells,
+        "bands": [_band(words, model, *one) for model, common in by_model.items() for one in common.bands.items()],
+        "n_words": words.n,
+    }
     text = json.dumps(header, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
-    data = b"".join([len(text).to_bytes(4, "little"), text, *words, *levels])
-    return data, header, words[0][: len(responses[0]["tokens"])]
+    data = b"".join([len(text).to_bytes(4, "little"), text, *words.parts, *levels.parts])
+    return data, header, tables[0][names[0]].to_numpy()
+
+
+class _Block:
+    """Arrays one after the other; where each begins is what `add` gives back."""
+
+    def __init__(self) -> None:
+        self.parts: list[np.ndarray] = []
+        self.n = 0
+
+    def add(self, values: np.ndarray) -> int:
+        self.parts.append(values)
+        self.n += values.size
+        return self.n - values.size
 
 
 def _facts(trace: xr.Dataset) -> dict[str, Any]:
-    facts = {name: str(trace.attrs.get(name) or "") for name in ("prompt", "model", "finish_reason")}
+    facts: dict[str, Any] = {name: str(trace.attrs.get(name) or "") for name in ("prompt", "model", "finish_reason")}
+    if "answer_confidence" in trace.attrs:
+        facts["confidence"] = float(trace.attrs["answer_confidence"])
     return facts | {
         "layers": trace["layer"].values.tolist(),
         "kinds": trace["layer_kind"].values.tolist(),
@@ -128,44 +169,133 @@ def _facts(trace: xr.Dataset) -> dict[str, Any]:
         "n_ranks": trace.sizes["rank"],
         "tokens": [str(token) for token in trace["token"].values],
         "special": np.flatnonzero(trace["char_start"].values == trace["char_end"].values).tolist(),
+        "looks": looks_of(trace),
     }
+
+
+def _looks(trace: xr.Dataset) -> bool:
+    """Whether the Trace tells at which keys its rows look."""
+    return set(_TOP_KEYS) <= set(trace.variables)
+
+
+def looks_of(trace: xr.Dataset) -> dict[str, Any] | None:
+    """Of which heads the top keys are known, and the tokens of the prompt; None where they are not."""
+    if not _looks(trace):
+        return None
+    return {
+        "layers": trace["top_layer"].values.tolist(),
+        "heads": trace["top_head"].values.tolist(),
+        "n_places": trace.sizes["place"],
+        "prompt": [str(token) for token in trace["key_token"].values[: trace.attrs["n_prompt"]]],
+    }
+
+
+def look_words(trace: xr.Dataset) -> Float[np.ndarray, " word"]:
+    """Keys and then weights, each by step, layer, head and place; nothing where they are not known."""
+    parts = (trace[name].transpose("step", "top_layer", "top_head", "place") for name in _TOP_KEYS if _looks(trace))
+    return np.concatenate([np.empty(0), *(part.values.ravel() for part in parts)]).astype(np.float32)
+
+
+def look_message(id_: str, trace: xr.Dataset) -> bytes:
+    """Where the heads of one response look, as bytes: a header in JSON, then `look_words`.
+
+    Raises ScrubberError where it was read without its top keys.
+    """
+    looks = looks_of(trace)
+    if looks is None:
+        raise ScrubberError("what `read` gave back has no top keys; let it read with top_keys=8")
+    text = json.dumps({"id": id_, "n": trace.sizes["step"], **looks}, allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
+    return b"".join([len(text).to_bytes(4, "little"), text, look_words(trace)])
 
 
 def _numbers(
     trace: xr.Dataset, measures: list[dict[str, Any]], samples: Mapping[str, Any], n_samples: int
-) -> tuple[Float[np.ndarray, " word"], UInt8[np.ndarray, " code"]]:
-    """Words and levels of a response, in the order in which scrubber.js reads them; a part goes to `samples`."""
-    own, means, ranges, codes = without_cross(trace), [], [], []
-    for name, is_map in ((one["name"], one["map"]) for one in measures):
-        of_steps, of_heads = samples[name]
-        means.append(_means(own, name))
-        of_steps.append(means[-1])
-        if is_map:
-            values = measure(trace, name).transpose("layer", "head", "step").values
+) -> tuple[Float[np.ndarray, " word"], UInt8[np.ndarray, " code"], dict[str, Float[np.ndarray, " step"]]]:
+    """Words and levels of a response, in the order in which data.js reads them, and its means.
+
+    A part of the values goes to `samples`.
+    """
+    own, means, ranges, codes = trace["layer_kind"].values != "cross", {}, [], []
+    for one in measures:
+        name, (of_steps, of_heads) = one["name"], samples[one["name"]]
+        if name not in MEASURES and name not in DERIVED:
+            means[name] = trace[name].values if name in trace.variables else np.full(trace.sizes["step"], np.nan)
+            of_steps.append(means[name])
+            continue
+        values = measure(trace, name).transpose("layer", "head", "step").values
+        means[name] = _mean(values[own])
+        of_steps.append(means[name])
+        if one["map"]:
             few = values.size <= n_samples
             of_heads.append(values.ravel() if few else np.random.default_rng(0).choice(values.ravel(), n_samples))
+        if one["sent"]:
             rounded = to_levels(values)
             ranges += [rounded.low.ravel(), rounded.high.ravel()]
             codes.append(rounded.code.ravel())
     tokens = [trace[name].values.ravel() for name in ("token_id", *CANDIDATES)]
-    words = np.concatenate([*means, *_masses(own), *tokens, *ranges]).astype(np.float32)  # ids: exact to 2**24
+    n_keys = trace["n_keys"].transpose("step", "layer").values.ravel()
+    words = [*means.values(), *_masses(trace, own), *tokens, n_keys, *ranges, look_words(trace)]
+    return _words(words), np.concatenate(codes), means
+
+
+def _mean(values: Float[np.ndarray, "layer head step"]) -> Float[np.ndarray, " step"]:
+    """Over layers and heads, of what is known; NaN where nothing is."""
+    known = ~np.isnan(values)
+    n = known.sum(axis=(0, 1))
+    return np.where(known, values, 0.0).sum(axis=(0, 1), dtype=np.float64) / np.where(n > 0, n, np.nan)
+
+
+def _words(parts: Sequence[np.ndarray]) -> Float[np.ndarray, " word"]:
+    """One after the other; ids are exact to 2**24, and what is not finite is NaN."""
+    words = np.concatenate(parts).astype(np.float32)
     words[~np.isfinite(words)] = np.nan
-    return words, np.concatenate(codes)
+    return words
 
 
-def _means(trace: xr.Dataset, name: str) -> np.ndarray:
-    """A measure's mean over layers and heads, or a number of every token, (step,); NaN where there is none."""
-    if name in MEASURES or name in DERIVED:
-        return measure(trace, name).mean(["layer", "head"]).values
-    return trace[name].values if name in trace.variables else np.full(trace.sizes["step"], np.nan)
+# ---- what is usual
 
 
-def _masses(trace: xr.Dataset) -> list[np.ndarray]:
-    """Mean weight on the sink, on the rest of the prompt and on generated text, (step,) each; together 1."""
-    sink, prompt = (trace[name].variable.astype(np.float64) for name in ("sink_mass", "prompt_mass"))
+def _token_table(id_: str, trace: xr.Dataset, means: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    columns = {name: trace[name].values for name in ("step", "token", "char_start", "char_end")}
+    about = {"response_id": id_, "model": str(trace.attrs.get("model") or "")}
+    return pd.DataFrame(about | columns | dict(means), index=range(trace.sizes["step"]))
+
+
+def _usual(tokens: pd.DataFrame, shown: Shown, names: Sequence[str]) -> Usual:
+    """Among all responses where they are given, of measures that they have; else among those shown."""
+    known = [name for name in names if shown.tokens is not None and name in shown.tokens]
+    among_shown = usual(tokens, shown.groups, [name for name in names if name not in known])
+    if shown.tokens is None:
+        return among_shown
+    return joined(usual(shown.tokens, shown.groups, known), among_shown)
+
+
+def _usual_words(
+    common: Usual | None, id_: str, names: Sequence[str], cells: Sequence[str]
+) -> Float[np.ndarray, " word"]:
+    """Percentiles by measure; then of each token the place of its cell among all, and how many tokens are like it."""
+    if common is None or id_ not in common.like.index:  # it has no tokens
+        return np.empty(0, np.float32)
+    like = common.like.loc[id_]
+    places = pd.Index(cells).get_indexer(like["cell"])
+    return _words([*common.percentiles.loc[id_, [*names]].to_numpy().T, places, like["n"].to_numpy()])
+
+
+def _band(words: _Block, model: str, about: tuple[str, str], values: Float[np.ndarray, "4 step"]) -> dict[str, Any]:
+    group, name = about
+    place = {"model": model, "group": group, "measure": name, "n_steps": values.shape[1]}
+    return place | {"words": words.add(_words([*values]))}
+
+
+def _masses(trace: xr.Dataset, own: Bool[np.ndarray, " layer"]) -> list[Float[np.ndarray, " step"]]:
+    """Mean weight on the sink, on the rest of the prompt and on generated text; together 1."""
+    sink, prompt = (
+        trace[name].transpose("layer", "head", "step").values[own].astype(np.float64)
+        for name in ("sink_mass", "prompt_mass")
+    )
     prompt = prompt.clip(min=sink)  # rounded, it may be less than its first key's
-    parts = (sink, prompt - sink, (1 - prompt).clip(min=0))
-    return [part.mean(["layer", "head"]).values for part in parts]
+    return [_mean(part) for part in (sink, prompt - sink, (1 - prompt).clip(min=0))]
 
 
 def _groups(trace: xr.Dataset) -> list[list[int]]:

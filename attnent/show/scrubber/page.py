@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,23 +12,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from nbformat import NotebookNode
-from plotly.colors import sample_colorscale
+
+from attnent.show.scrubber.colours import INKS, shade_of
 
 STATE = ("response", "compared", "step", "measure", "overlay", "layer", "head", "grade")
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "browser"
 _WIDGETS = "application/vnd.jupyter.widget-state+json"
 _WIDGET_ID = f"{__package__}.widget.Scrubber"  # anywidget's name of the class
 _SHOWN_TOKENS = 400  # how many tokens the coloured text shows
-_SHARES = np.array(sample_colorscale("cividis", 256, colortype="tuple"))
-_N_DARK = 120  # colours on which white stands out more than black: 4.5 to 1 and more (WCAG 2)
-PALETTE = {
-    "colours": [f"#{bytes(colour).hex()}" for colour in np.rint(255 * _SHARES).astype(np.uint8)],
-    "inks": ["#ffffff"] * _N_DARK + ["#000000"] * (256 - _N_DARK),
-}
+_MODULES = (  # in the order in which each stands on those before it
+    "elements", "data", "alignment", "exports", "curves", "head_map", "whole", "looks", "panel", "table", "links",
+    "scrubber",
+)  # fmt: skip
+STYLE = (FOLDER / "scrubber.css").read_text(encoding="utf-8")
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-{nonce}'; \
-style-src 'unsafe-inline'">
+style-src 'unsafe-inline'; img-src data: blob:">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
 <style>:root {{ color-scheme: light dark; }}
 body {{ margin: 1rem auto; padding: 0 1rem; max-width: 1200px; }}</style></head>
@@ -48,10 +49,15 @@ def page_scripts(*, nonce: str = "") -> str:
 
     `nonce` is that of the page's own policy, where it has one.
     """
-    script = (FOLDER / "scrubber.js").read_text(encoding="utf-8") + "\nmountAll(document);\n"
-    style = (FOLDER / "scrubber.css").read_text(encoding="utf-8")
     mark = f' nonce="{html.escape(nonce)}"' if nonce else ""
-    return f'<style>{style}</style>\n<script type="module"{mark}>\n{script}</script>\n'
+    return f'<style>{STYLE}</style>\n<script type="module"{mark}>\n{script()}\nmountAll(document);\n</script>\n'
+
+
+def script() -> str:
+    """All modules of the browser as one: anywidget and a page without a server load no others."""
+    parts = ((FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in _MODULES)
+    alone = [re.sub(r"^import [^;]*;\n|^export (?!default)", "", part, flags=re.MULTILINE) for part in parts]
+    return "\n".join(alone)
 
 
 def element(entry: Mapping[str, Any], *, fallback: str = "") -> str:
@@ -84,17 +90,13 @@ def coloured_text(response: Mapping[str, Any], about: Mapping[str, Any], means: 
     low, high = about["limits"] or (0.0, 0.0)
     spans = []
     for token, value in zip(response["tokens"][:_SHOWN_TOKENS], means.tolist(), strict=False):
-        style = "" if np.isnan(value) else _style((value - low) / (high - low) if high > low else 0.0)
+        share = (value - low) / (high - low) if high > low else 0.0
+        style = "" if np.isnan(value) else f"background-color: {shade_of(share)}; color: {INKS['light']}"
         spans.append(f'<span style="{style}">{html.escape(token)}</span>')
     more = " ..." if len(response["tokens"]) > _SHOWN_TOKENS else ""
     unit = f" {about['unit']}" if about["unit"] else ""
-    legend = f"{html.escape(about['title'])}, mean over heads: dark {low:.3g}, bright {high:.3g}{unit}"
+    legend = f"{html.escape(about['title'])}, mean over heads: pale {low:.3g}, strong {high:.3g}{unit}"
     return (
         f"<div><p>Response {html.escape(response['id'])}. {legend}.</p>"
         f'<p style="white-space: pre-wrap">{"".join(spans)}{more}</p></div>'
     )
-
-
-def _style(share: float) -> str:
-    place = round(255 * min(max(share, 0.0), 1.0))
-    return f"background-color: {PALETTE['colours'][place]}; color: {PALETTE['inks'][place]}"
