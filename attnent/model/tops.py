@@ -42,8 +42,9 @@ def top_keys_of(model: PreTrainedModel, asked: Any) -> TopKeys | None:
         raise ValueError(f"top_keys asks for {asked.n} keys of each row, but their number must be {limit}")
     modules = layered(model)
     cross = {module.layer_idx for module in modules if is_cross(module)}
+    n_heads = getattr(model.config.get_text_config(), "num_attention_heads", 0)
     layers = _chosen("layer", asked.layers, {module.layer_idx for module in modules})
-    heads = _chosen("head", asked.heads, set(range(model.config.get_text_config().num_attention_heads)))
+    heads = _chosen("head", asked.heads, set(range(n_heads)))
     if layers and (named := cross & {*layers}):
         raise ValueError(f"the keys of layer {min(named)} are no tokens; leave it out of the layers of top_keys")
     return TopKeys(int(asked.n), layers, heads)
@@ -59,9 +60,9 @@ def _chosen(what: str, asked: Any, known: set[int]) -> tuple[int, ...] | None:
         raise ValueError(f"the {what}s of top_keys are {asked!r}, but must be a list of numbers, or None") from None
     unknown = sorted(chosen - known, key=repr)
     if unknown or not chosen:
+        there = f"{min(known)} to {max(known)}" if known else "none"
         raise ValueError(
-            f"top_keys asks for the {what}s {unknown}, but the model has {min(known)} to {max(known)}; "
-            "name some of these, or None for all"
+            f"top_keys asks for the {what}s {unknown}, but the model has {there}; name some of these, or None for all"
         )
     return tuple(sorted(int(one) for one in chosen))
 
@@ -89,10 +90,12 @@ class Tops:
             return
         if heads is not None:
             weights = weights[:, [head for head in heads if head < weights.shape[1]]]
-        if visible is not None:
-            weights = weights - (~visible).to(weights.dtype)  # hidden keys come last, at -1
         back = last.unsqueeze(-1) - torch.arange(weights.shape[-1], device=weights.device)
-        ranked = (weights.float().view(torch.int32).long() << _BITS) + back
+        if visible is not None:
+            back = torch.where(visible, back, torch.iinfo(back.dtype).min)  # hidden keys, of weight 0, are below all
+        ranked = weights.float().view(torch.int32).long()
+        ranked <<= _BITS  # in place: fresh memory costs more than the sums
+        ranked += back
         found = ranked.topk(min(n, ranked.shape[-1]), dim=-1).values
         filled = torch.nn.functional.pad(found, (0, n - found.shape[-1]), value=-1)
         self._blocks.setdefault(layer, []).append(filled)
@@ -114,7 +117,7 @@ class Tops:
                 ranked[number, : len(of_layer)] = of_layer
         weight = (ranked >> _BITS).astype(np.int32).view(np.float32)
         place = np.arange(n_prompt - 1, n_prompt - 1 + n_steps)[:, None] - (ranked & (2**_BITS - 1))
-        is_there = weight >= 0
+        is_there = (ranked >= 0) & ~np.isnan(weight)
         return {
             "top_layer": np.asarray(layers),
             "top_head": np.asarray(heads),
