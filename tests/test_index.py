@@ -137,7 +137,8 @@ def test_a_row_has_its_day_an_anchor_and_the_short_name_of_its_model(tmp_path):
     keep(tmp_path, "a model #1", json.dumps(OUTCOME | facts).encode())
     index = write_index(tmp_path).read_text()
     assert ">2026-11-27</span>" in index
-    assert ">small</span>" in index
+    assert ">small</td>" in index
+    assert "/home" not in index
     assert '<tr id="study-a-model-1">' in index
     assert 'href="#study-a-model-1"' in index
 

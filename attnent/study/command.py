@@ -76,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     opening.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="its --out-dir (default: runs)")
     _add_opening(opening)
     opening.set_defaults(run=run_open)
+    docs = commands.add_parser("docs", help="write a light page of each report, for readers on the web")
+    docs.add_argument("folder", nargs="?", type=Path, default="docs", metavar="FOLDER", help="default: docs")
+    docs.add_argument("--out-dir", default="runs", metavar="FOLDER", help="where results are (default: runs)")
+    docs.set_defaults(run=run_docs)
     score = commands.add_parser("score", help="answer a prompt and show the confidence in each token")
     score.add_argument("prompt", nargs="?", metavar="PROMPT", help="in quotes")
     _add_writing(score)
@@ -266,6 +270,16 @@ def run_score(chosen: argparse.Namespace) -> int:
     from attnent.study.scoring import score  # takes its time to load
 
     score(chosen)
+    return 0
+
+
+def run_docs(chosen: argparse.Namespace) -> int:
+    """Write a light page of each complete report, and an index of them. 0 where they were written."""
+    from attnent.study.docs import write_docs  # takes its time to load
+
+    index, *pages = write_docs(out_folder(chosen.out_dir), chosen.folder)
+    largest = max(page.stat().st_size for page in pages)
+    print(f"{len(pages)} pages of at most {largest / 1e6:.2f} MB; index: {index}")
     return 0
 
 

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from attnent.analysis.intervals import Interval
 from attnent.store.files import sweep, write_whole
 from attnent.store.folders import model_name
-from attnent.study.links import PAGE, Linked, links_of, write_links
+from attnent.study.links import Linked, links_of, write_links
 from attnent.study.pages import anchor, page_of, slug
 
 _Share = Annotated[float, Field(ge=0, le=1)]
-_COLUMNS = ("notebook", "model", "n", "accuracy", "main effect, 95 % interval", "date", "time")
+PAGE, EFFECT = "report.html", "main effect, 95 % interval"
+COLUMNS = ("notebook", "model", "n", "accuracy", EFFECT, "date", "time")
 _NOTHING = "<p>There are no results yet; <code>attnent study</code> makes them.</p>"
 
 
@@ -86,10 +87,18 @@ def write_index(out_dir: Path) -> Path:
         body += f"<details><summary>{n}</summary>{_table(failed, ids)}</details>"
     index = out_dir / "index.html"
     write_whole(index, page_of("attnent: results", body))
-    reports = [Linked(one.folder, one.outcome.title, one.model, one.changed) for one in complete if one.outcome]
-    homes = {one.folder: f"{'../' * len(one.folder.parts)}index.html#{quote(ids[one.folder])}" for one in reports}
-    write_links(out_dir, {one.folder: links_of(one, reports, home=homes[one.folder]) for one in reports})
+    reports = [linked(one, one.folder / PAGE) for one in complete]
+    rows = (quote(ids[one.folder]) for one in complete)
+    homes = [f"{'../' * (len(one.page.parts) - 1)}index.html#{row}" for one, row in zip(reports, rows, strict=True)]
+    navs = [links_of(one, reports, home=home) for one, home in zip(reports, homes, strict=True)]
+    write_links(out_dir, {one.page: nav for one, nav in zip(reports, navs, strict=True)})
     return index
+
+
+def linked(one: Listed, page: PurePosixPath) -> Linked:
+    """A complete notebook as others link to it, at this page."""
+    folders = (*one.folder.parts[1:3], "", "")
+    return Linked(page, folders[0], folders[1], one.outcome.title if one.outcome else "", one.model, one.changed)
 
 
 def reason_of(error: ValidationError) -> str:
@@ -112,46 +121,53 @@ def _name(one: Listed) -> str:
 
 
 def _table(rows: Sequence[Listed], ids: Mapping[PurePosixPath, str]) -> str:
-    head = "".join(f'<th scope="col"><button>{name}</button></th>' for name in _COLUMNS)
-    body = "".join(_row(one, ids[one.folder]) for one in rows)
+    head = "".join(f'<th scope="col"><button>{name}</button></th>' for name in COLUMNS)
+    body = "".join(row_of(one, ids[one.folder], one.folder / PAGE, COLUMNS) for one in rows)
     return f'<table class="index"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _row(one: Listed, own: str) -> str:
-    outcome = one.outcome
-    if outcome is None:
-        name = html.escape(_name(one))
-        said = html.escape(f"its outcome.json cannot be read ({one.reason}); run the notebook again")
-        return _cells(own, (_name(one), f'{name}<p class="failed">{said}</p>'), *[("", "")] * (len(_COLUMNS) - 1))
-    model, day = str(outcome.parameters.get("model", "")), html.escape(outcome.started[:10])
-    return _cells(
-        own,
-        (outcome.title, _about(one, outcome, own)),
-        (one.model, f'<span title="{html.escape(model)}">{html.escape(one.model)}</span>'),
-        ("", "") if outcome.n is None else (outcome.n, f"{outcome.n:,}"),
-        ("", "") if outcome.accuracy is None else (outcome.accuracy, f"{outcome.accuracy:.0%}"),
-        ("", "") if outcome.effect is None else (outcome.effect[0], _effect(Interval(*outcome.effect), outcome)),
-        (outcome.started, f'<span title="{html.escape(outcome.started)}">{day}</span>'),
-        (outcome.seconds, f"{outcome.seconds:.0f} s"),
-    )
-
-
-def _cells(own: str, *cells: tuple[Any, str]) -> str:
-    """A row of the index: for each column the key that it sorts by, and clean HTML."""
+def row_of(one: Listed, own: str, page: PurePosixPath, columns: Sequence[str]) -> str:
+    """A row of an index, with the id `own`: for each column the key that it sorts by, and clean HTML."""
+    cells = _cells(one, one.outcome, own, page) if one.outcome else {"notebook": _unread(one)}
     shown = (
         f'<td data-name="{name.partition(",")[0]}" data-key="{html.escape(str(key))}">{content}</td>'
-        for name, (key, content) in zip(_COLUMNS, cells, strict=True)
+        for name, (key, content) in ((name, cells.get(name, ("", ""))) for name in columns)
     )
     return f'<tr id="{own}">{"".join(shown)}</tr>'
 
 
-def _about(one: Listed, outcome: Outcome, own: str) -> str:
-    """What was asked and found, with links to the page and the notebook."""
-    report, notebook = (quote(os.fsencode(one.folder / name)) for name in (PAGE, "notebook.ipynb"))
+def _cells(one: Listed, outcome: Outcome, own: str, page: PurePosixPath) -> dict[str, tuple[Any, str]]:
+    """By column; what is not known has no cell."""
+    day = html.escape(outcome.started[:10])
+    cells: dict[str, tuple[Any, str]] = {
+        "notebook": (outcome.title, _about(one, outcome, own, page)),
+        "model": (one.model, html.escape(one.model)),
+        "date": (outcome.started, f'<span title="{html.escape(outcome.started)}">{day}</span>'),
+        "time": (outcome.seconds, f"{outcome.seconds:.0f} s"),
+    }
+    if outcome.n is not None:
+        cells["n"] = outcome.n, f"{outcome.n:,}"
+    if outcome.accuracy is not None:
+        cells["accuracy"] = outcome.accuracy, f"{outcome.accuracy:.0%}"
+    if outcome.effect is not None:
+        cells[EFFECT] = outcome.effect[0], _effect(Interval(*outcome.effect), outcome)
+    return cells
+
+
+def _unread(one: Listed) -> tuple[str, str]:
+    name = _name(one)
+    said = f"its outcome.json cannot be read ({one.reason}); run the notebook again"
+    return name, f'{html.escape(name)}<p class="failed">{html.escape(said)}</p>'
+
+
+def _about(one: Listed, outcome: Outcome, own: str, page: PurePosixPath) -> str:
+    """What was asked and found, with links to the page, and to the notebook where it lies beside it."""
+    notebook = quote(os.fsencode(page.parent / "notebook.ipynb"))
+    source = f' <a class="source" href="{notebook}">notebook</a>' if page.name == PAGE else ""
     failed = f'<p class="failed">{outcome.status}: {html.escape(outcome.error)}</p>' if outcome.error else ""
     return (
-        f'<a href="{report}">{html.escape(outcome.title)}</a> <a class="source" href="{notebook}">notebook</a>'
-        f"{anchor(own)}<p>{html.escape(one.changed)}</p><p><em>{html.escape(outcome.question)}</em></p>"
+        f'<a href="{quote(os.fsencode(page))}">{html.escape(outcome.title)}</a>{source}{anchor(own)}'
+        f"<p>{html.escape(one.changed)}</p><p><em>{html.escape(outcome.question)}</em></p>"
         f"<p>{html.escape(outcome.answer)}</p>{failed}"
     )
 

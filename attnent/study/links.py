@@ -17,7 +17,6 @@ from filelock import FileLock, Timeout
 from attnent.store.files import write_whole
 from attnent.study.pages import LINKS_HERE
 
-PAGE = "report.html"
 _HEAD = 1 << 16  # bytes in which the links of a page are found
 _LINKS = re.compile(rb'<nav class="reports".*?</nav>', re.DOTALL)
 _LINKS_BEGIN = LINKS_HERE.removesuffix("</nav>")
@@ -26,7 +25,9 @@ _LINKS_BEGIN = LINKS_HERE.removesuffix("</nav>")
 class Linked(NamedTuple):
     """A report that others link to."""
 
-    folder: PurePosixPath  # study/<model>/<notebook>[/<other parameters>]
+    page: PurePosixPath  # below the folder of all
+    of: str  # its model's folder
+    notebook: str  # its notebook's folder
     title: str
     model: str  # as titles call it
     changed: str  # the parameters that differ from the notebook's defaults, in words
@@ -34,7 +35,7 @@ class Linked(NamedTuple):
 
 def links_of(one: Linked, reports: Sequence[Linked], *, home: str) -> str:
     """The links of one report to those of `reports`, which are in order; `home` leads to the index."""
-    own = [other for other in reports if _of_model(other) == _of_model(one)]
+    own = [other for other in reports if other.of == one.of]
     place = own.index(one)
     found = [f'<a href="{home}">All results</a>']
     for word, beside in (("Previous", own[place - 1 : place]), ("Next", own[place + 1 : place + 2])):
@@ -44,9 +45,9 @@ def links_of(one: Linked, reports: Sequence[Linked], *, home: str) -> str:
 
 
 def write_links(out_dir: Path, links: Mapping[PurePosixPath, str]) -> None:
-    """Put its links into the page of each folder; a page that another process is writing gets them from that one."""
-    for folder, nav in links.items():
-        page = out_dir / folder / PAGE
+    """Put its links into each page; one that another process is writing gets them from that one."""
+    for place, nav in links.items():
+        page = out_dir / place
         if not page.is_file():
             continue
         try:
@@ -67,18 +68,14 @@ def _write(page: Path, nav: bytes) -> None:
             write_whole(page, head[:at] + nav + head[after:] + file.read())
 
 
-def _of_model(one: Linked) -> tuple[str, ...]:
-    return one.folder.parts[:2]
-
-
 def _elsewhere(one: Linked, reports: Sequence[Linked]) -> list[Linked]:
     """Of each other model the report of this notebook under the same parameters, or else its first."""
-    found: dict[tuple[str, ...], Linked] = {}
+    found: dict[str, Linked] = {}
     for other in reports:
-        if other.folder.parts[2:3] == one.folder.parts[2:3] and _of_model(other) != _of_model(one):
-            known = found.setdefault(_of_model(other), other)
+        if other.notebook == one.notebook and other.of != one.of:
+            known = found.setdefault(other.of, other)
             if known.changed != one.changed and other.changed == one.changed:
-                found[_of_model(other)] = other
+                found[other.of] = other
     return list(found.values())
 
 
@@ -87,5 +84,5 @@ def _titled(one: Linked) -> str:
 
 
 def _link(one: Linked, other: Linked, text: str) -> str:
-    address = os.path.relpath(os.fsencode(other.folder / PAGE), os.fsencode(one.folder))
+    address = os.path.relpath(os.fsencode(other.page), os.fsencode(one.page.parent))
     return f'<a href="{quote(address)}">{html.escape(text)}</a>'

@@ -19,6 +19,7 @@ from attnent.show import scrubber
 
 FIGURE_HERE, SCRUBBER_HERE = '<div class="figure"', '<div class="attnent-scrubber"'
 LINKS_HERE = '<nav class="reports" aria-label="Reports"></nav>'  # `links` fills it
+FOOTER = "<footer>Made by attnent. This page stands alone and asks the network for nothing.</footer>"
 CODE_STYLES = {"light": "xcode", "dark": "lightbulb"}  # of pygments: all their colours stand out (4.5 to 1) here
 _FOLDER = Path(__file__).parent
 _STYLE, _SCRIPT, _FIGURES = (
@@ -36,7 +37,7 @@ style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'no
 <main>
 {main}
 </main>
-<footer>Made by attnent. This page stands alone and asks the network for nothing.</footer>
+{footer}
 {scripts}</body></html>
 """
 
@@ -61,6 +62,7 @@ def page_of(title: str, main: str, *, header: str = "") -> str:
         style=_STYLE + code_style() * ('class="highlight' in main),
         skip=_SKIP * has_scrubber,
         header=header,
+        footer=FOOTER,
         main=main.replace(SCRUBBER_HERE, f'{SCRUBBER_HERE} id="scrubber" tabindex="-1"', 1),
         scripts="".join(scripts),
     )
@@ -69,7 +71,7 @@ def page_of(title: str, main: str, *, header: str = "") -> str:
 def light_page_of(title: str, main: str, *, header: str = "") -> str:
     """A whole page without any script, always in light colours."""
     about = {"theme": ' class="light"', "scripts_from": "'none'", "schemes": "light", "skip": "", "scripts": ""}
-    return _PAGE.format(title=html.escape(title), style=_STYLE, header=header, main=main, **about)
+    return _PAGE.format(title=html.escape(title), style=_STYLE, header=header, main=main, footer=FOOTER, **about)
 
 
 def with_anchors(body: str, title: str) -> str:

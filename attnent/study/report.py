@@ -105,11 +105,11 @@ def given_parameters(node: NotebookNode) -> dict[str, Any]:
     return given | ({"model": model_name(str(given["model"]))} if "model" in given else {})
 
 
-def about_line(node: NotebookNode) -> str:
+def about_line(node: NotebookNode, *, day: bool = True) -> str:
     """The parameters that a run was given, and its day."""
-    day = (node.metadata.get("papermill", {}).get("start_time") or "")[:10]
-    said = ", ".join([*(f"{name} = {value}" for name, value in given_parameters(node).items()), day])
-    return f'<p class="about">{html.escape(said)}</p>'
+    said = [f"{name} = {value}" for name, value in given_parameters(node).items()]
+    said += [(node.metadata.get("papermill", {}).get("start_time") or "")[:10]] * day
+    return f'<p class="about">{html.escape(", ".join(said))}</p>'
 
 
 def _without_progress(output: NotebookNode) -> NotebookNode | None:
