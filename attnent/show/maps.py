@@ -39,7 +39,7 @@ def auroc_maps(maps: Mapping[str, Mapping[str, xr.Dataset]], *, title: str) -> g
         for row, (measure, by_stage) in enumerate(maps.items())
         for stage, found in by_stage.items()
     }
-    scale = {"colorscale": "RdBu_r", "cmin": 0.5 - _REACH, "cmax": 0.5 + _REACH, "colorbar": _ENDS}
+    scale = {"colorscale": "RdBu_r", "cmin": 0.5 - _REACH, "cmid": 0.5, "cmax": 0.5 + _REACH, "colorbar": _ENDS}
     return _head_maps(panels, title=title, scale=scale, scale_title="AUROC")
 
 

@@ -272,7 +272,8 @@ def shares(table: pd.DataFrame, *, title: str, x_title: str) -> go.Figure:
     figure = go.Figure(style.intervals(marks, labels, [*ways.index], marker={"color": style.COLOURS[0], "size": 9}))
     if "chance" in table.index:
         chance = float(table.loc["chance", "estimate"])
-        figure.add_vline(x=chance, line=style.THIN, annotation_text=f"chance {chance:.2f}")
+        said = {"text": f"chance {chance:.2f}", "xanchor": "center", "yanchor": "bottom"}
+        figure.add_vline(x=chance, line=style.THIN, annotation=said)
     figure.update_xaxes(title_text=x_title, range=[-0.02, 1.02])
     figure.update_yaxes(range=[len(ways) - 0.5, -0.5], automargin=True)
     title = f"{title} (n = {ways['n'].iloc[0]:.0f})" if one_n else title

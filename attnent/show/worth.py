@@ -123,8 +123,8 @@ def matrix(values: pd.DataFrame, low: pd.DataFrame, high: pd.DataFrame, *, title
     figure = go.Figure(
         go.Heatmap(
             x=columns, y=rows, z=cells[..., 0], text=text, customdata=np.array(text), hovertemplate=said,
-            texttemplate="%{text}", colorscale="RdBu_r", zmin=0.5 - reach, zmax=0.5 + reach, colorbar=bar,
-            xgap=2, ygap=2,
+            texttemplate="%{text}", colorscale="RdBu_r", zmin=0.5 - reach, zmid=0.5, zmax=0.5 + reach,
+            colorbar=bar, xgap=2, ygap=2,
         )
     )  # fmt: skip
     at_row, at_column = np.nonzero(np.isnan(cells[..., 0]))

@@ -3,17 +3,22 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const narrow = matchMedia("(max-width: 40rem)");
 const CLEAR = "rgba(0,0,0,0)"; // the page shines through
 const SAVED_WIDTH = 1000; // pixels of a saved picture, whatever the page's width
+const LIGHT = { ink: "#222", paper: CLEAR, isDark: false };
+const DARK = { ink: "#ddd", paper: CLEAR, isDark: true };
+const AROUND_DARK = [[0, "#93cbf7"], [0.25, "#3a7cb0"], [0.5, "#26292c"], [0.75, "#b0523a"], [1, "#ffa585"]];
 
 const namesOf = (layout, letter) => Object.keys(layout).filter((name) => name.match(`^${letter}axis\\d*$`));
 const axisOf = (layout, id) => layout[`${id[0]}axis${id.slice(1)}`];
 const figureOf = (source) => JSON.parse(source.textContent);
 
-function inTheme({ data, layout }, { ink, paper }) {
+function inTheme({ data, layout }, { ink, paper, isDark }) {
   const base = ((layout.template ??= {}).layout ??= {});
   Object.assign(base, { paper_bgcolor: paper, plot_bgcolor: CLEAR, font: { ...base.font, color: ink } });
   for (const axis of ["xaxis", "yaxis"]) {
     base[axis] = { ...base[axis], gridcolor: "rgba(128,128,128,0.2)", linecolor: "#888", zerolinecolor: "#888" };
   }
+  const around = [layout.coloraxis, ...data].filter((scale) => scale?.cmid !== undefined || scale?.zmid !== undefined);
+  if (isDark) around.forEach((scale) => (scale.colorscale = AROUND_DARK)); // the middle is pale on white, dark on dark
   return { data, layout };
 }
 
@@ -80,15 +85,15 @@ function narrowed({ data, layout }, width) {
   const title = layout.title?.text ?? "";
   let inside = (layout.height ?? 450) - margin.t - margin.b;
   if (layout.title) layout.title.text = inLines(title, width / 8);
-  for (const note of (layout.annotations ?? []).filter(isOnPaper)) note.text = inLines(note.text, width / 7.5);
+  for (const note of (layout.annotations ?? []).filter(isOnPaper)) note.text = inLines(note.text, width / 9);
   inside = withShortLabels({ data, layout }, stacked(layout, inside));
   let below = 52;
   for (const name of namesOf(layout, "x")) {
     const axis = layout[name];
-    if (axis.title?.text) axis.title = { ...axis.title, text: inLines(axis.title.text, width / 9), font: { size: 12 } };
+    if (axis.title?.text) axis.title = { ...axis.title, text: inLines(axis.title.text, width / 11), font: { size: 12 } };
     below = Math.max(below, 40 + 17 * nLines(axis.title?.text ?? ""));
     if (axis.type !== "category") Object.assign(axis, { dtick: undefined, nticks: 6 });
-    const every = Math.ceil((axis.tickvals?.length ?? 0) / (width / 14));
+    const every = Math.ceil((axis.tickvals?.length ?? 0) / (width / 18));
     const thinned = (labels) => labels?.filter((_, k) => k % every === 0);
     if (every > 1) Object.assign(axis, { tickvals: thinned(axis.tickvals), ticktext: thinned(axis.ticktext) });
     if (axis.tickangle) below += 30;
@@ -99,7 +104,7 @@ function narrowed({ data, layout }, width) {
     if (bar.title) bar.title.side = "top";
     below += 62;
   }
-  const named = data.filter((trace) => trace.showlegend !== false && trace.name);
+  const named = data.filter((trace) => trace.showlegend !== false && trace.name && !trace.z);
   for (const trace of named) trace.name = inLines(trace.name, width / 9);
   const legend = { orientation: "v", x: 0, xanchor: "left", ...atTheBottom };
   if (named.length > 1) below += 12 + named.reduce((sum, trace) => sum + 4 + 16 * nLines(trace.name), 0);
@@ -163,7 +168,7 @@ function csvOf(rows) {
 async function addressOf(format, source, panel) {
   const figure = figureOf(source);
   if (format === "csv") return URL.createObjectURL(new Blob([csvOf(rowsOf(panel, figure))], { type: "text/csv" }));
-  const { data, layout } = inTheme(figure, { ink: "#222", paper: "#fff" });
+  const { data, layout } = inTheme(figure, { ...LIGHT, paper: "#fff" });
   data.forEach((trace, k) => (trace.visible = panel.data[k].visible));
   for (const name of [...namesOf(layout, "x"), ...namesOf(layout, "y")]) {
     const { range, autorange } = panel.layout[name];
@@ -214,8 +219,8 @@ async function drawOne(source, theme) {
 }
 
 function drawAll(isDark = dark.matches) {
-  const theme = { ink: isDark ? "#ddd" : "#222", paper: CLEAR };
-  document.querySelectorAll(".figure > script[type='application/json']").forEach((source) => drawOne(source, theme));
+  const sources = document.querySelectorAll(".figure > script[type='application/json']");
+  sources.forEach((source) => drawOne(source, isDark ? DARK : LIGHT));
 }
 
 drawAll();
