@@ -23,7 +23,7 @@ MAY_IMPORT = {  # room: the rooms it may import
     "show": {SPINE, "store", "analysis"},
     "study": {SPINE, "store", "llm", "model", "tasks", "critic", "analysis", "detectors", "show"},
 }
-MOST_LINES_OF_MODEL_AND_SPINE = 2_800  # GGUF files too, texts from elsewhere, steps as they are written, columns
+MOST_LINES_OF_MODEL_AND_SPINE = 3_050  # GGUF, texts from elsewhere, steps as they are written, columns, top keys
 MOST_LINES_OF_A_ROOM, MOST_LINES_OF_A_FILE, MOST_LINES = 2_350, 500, 17_200  # 2,100 of them are the detectors
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from test_columns import PROMPTS, eager_weights, positions_of
-from test_families import CHUNK, CROSS, FAMILIES, WINDOW, llama4, mllama, tiny
+from test_families import CHUNK, CROSS, FAMILIES, WINDOW, llama4, mllama, tiny, with_images
 from test_generation import failing
 from test_trace import made
 from transformers import GenerationConfig
@@ -228,10 +228,16 @@ def test_chosen_layers_and_heads_are_those_of_all(model, tokenizer):
         assert all(got[name].identical(part[name]) for name in TOP_MEASURES)
 
 
-def test_layers_that_read_an_image_are_not_among_all(tokenizer):
+@torch.inference_mode()
+def test_layers_that_read_an_image_are_not_among_all():
+    model, tops = mllama(), Tops(TopKeys(N))
+    with watching(model, Watch(tops=tops)):
+        model(**with_images([13, 7], first_sight=[2, 8], n_tiles=[3, 2]))
+    assert tops.of_item(0, ["a"] * 13, ["b"])["top_layer"].tolist() == [0, 2, 4]
+
+
+def test_layers_that_read_an_image_are_refused_by_name(tokenizer):
     model = mllama()
-    (trace,) = generate(model, tokenizer, PROMPTS[:1])
-    assert not {*CROSS} & {*trace.top_layer.values.tolist()}
     with pytest.raises(ValueError, match=f"keys of layer {CROSS[0]} are no tokens"):
         generate(model, tokenizer, PROMPTS[:1], top_keys=TopKeys(3, layers=[0, *CROSS]))
 
@@ -342,13 +348,20 @@ def test_no_row_has_more_weight_than_there_is_and_the_first_is_the_largest(asked
         np.testing.assert_allclose(trace.top_weight.isel(place=0), trace.max_weight, atol=1e-6)
 
 
-def test_a_row_that_sees_no_key_and_a_layer_that_does_not_attend_are_missing():
+@pytest.mark.parametrize("nothing", [torch.tensor(torch.nan), -torch.tensor(torch.nan)])
+def test_a_row_that_sees_no_key_and_a_layer_that_does_not_attend_are_missing(nothing):
     tops = Tops(TopKeys(2, layers=(0, 3)))
-    tops.add(3, torch.full((1, 2, 1, 4), torch.nan), torch.zeros(1, 1, 1, 4, dtype=torch.bool), torch.tensor(3))
+    tops.add(3, nothing.expand(1, 2, 1, 4), torch.zeros(1, 1, 1, 4, dtype=torch.bool), torch.tensor(3))
     found = tops.of_item(0, ["a"], ["b"])
     assert found["top_layer"].tolist() == [0, 3]
     assert (found["top_key"] == -1).all()
     assert np.isnan(found["top_weight"]).all()
+
+
+def test_a_layer_that_nobody_asked_for_is_not_ranked(monkeypatch):
+    tops = Tops(TopKeys(2, layers=(0,)))
+    monkeypatch.setattr(torch.Tensor, "topk", lambda *given, **settings: pytest.fail("it was ranked"))
+    tops.add(1, torch.full((1, 2, 1, 4), 0.25), None, torch.tensor(3))
 
 
 # ---- without top keys

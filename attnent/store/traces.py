@@ -46,8 +46,8 @@ def save_trace(trace: xr.Dataset, path: Path, *, belongs_to: str = "") -> None:
 
     `belongs_to` names the response and the run; who reads can ask for it. Raises DiskFullError, OSError.
     """
-    names = [*_TENSORS, *(name for name in (*KEY_MEASURES, *TOP_KEYS) if name in trace.variables)]
-    arrays = {name: np.ascontiguousarray(_numbers(trace[name].values)) for name in names}
+    asked = [*(KEY_MEASURES if "received_mass" in trace else ()), *(TOP_KEYS if "top_key" in trace else ())]
+    arrays = {name: np.ascontiguousarray(_numbers(trace[name].values)) for name in (*_TENSORS, *asked)}
     texts = _Texts(
         attrs=json.dumps(dict(trace.attrs)),
         token=json.dumps(trace["token"].values.tolist()),
