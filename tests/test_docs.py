@@ -142,6 +142,13 @@ def test_without_kaleido_the_command_says_what_to_install(tmp_path, monkeypatch,
     assert capsys.readouterr().err == "attnent: pictures need kaleido: pip install 'attnent[docs]'\n"
 
 
+def test_without_a_browser_the_command_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
+    keep_notebook(tmp_path / "runs", "tiny/00_a", [cell_of(shown({FIGURE: FIGURE_OF_TWO}))])
+    assert main(["docs", str(tmp_path / "docs"), "--out-dir", str(tmp_path / "runs")]) == 2
+    assert capsys.readouterr().err.startswith("attnent: pictures need Chromium or Chrome;")
+
+
 @pytest.mark.browser
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # pipes of the browser that kaleido starts
 def test_the_same_results_give_the_same_pages_and_their_pictures_are_seen(tmp_path):

@@ -5,6 +5,7 @@ A page is at most 1 MB. The same results give the same pages: they hold no dates
 
 import base64
 import html
+import os
 import re
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
@@ -121,19 +122,20 @@ def _drawing() -> Generator[Drawing]:
     """What draws a figure as "svg" or "png", in light colours. Raises StudyError."""
     try:
         import kaleido
-        from choreographer.errors import ChromeNotFoundError
+        from choreographer.browsers import Chromium
     except ImportError as error:
         raise StudyError("pictures need kaleido: pip install 'attnent[docs]'") from error
+    browser = os.environ.get("BROWSER_PATH") or Chromium.find_browser(skip_local=False)
+    if not browser or not Path(browser).is_file():  # without one kaleido's server would wait for ever
+        raise StudyError("pictures need Chromium or Chrome; install one, or give its path in BROWSER_PATH")
 
     def drawn(figure: dict[str, Any], kind: str) -> bytes:
         size = {"width": _WIDTH, "height": figure["layout"].get("height", _HEIGHT)}
         return kaleido.calc_fig_sync(figure, opts={"format": kind, "scale": 1} | size)
 
     try:
-        kaleido.start_sync_server(n=1, silence_warnings=True)
+        kaleido.start_sync_server(n=1, silence_warnings=True, path=browser)
         yield drawn
-    except ChromeNotFoundError as error:
-        raise StudyError("pictures need Chromium or Chrome; install one, then run again") from error
     finally:
         kaleido.stop_sync_server(silence_warnings=True)
 
