@@ -85,12 +85,18 @@ function narrowed({ data, layout }, width) {
   const title = layout.title?.text ?? "";
   let inside = (layout.height ?? 450) - margin.t - margin.b;
   if (layout.title) layout.title.text = inLines(title, width / 8);
-  for (const note of (layout.annotations ?? []).filter(isOnPaper)) note.text = inLines(note.text, width / 9);
+  let more = 0; // lines above the panels
+  for (const note of (layout.annotations ?? []).filter(isOnPaper)) {
+    const before = nLines(note.text);
+    note.text = inLines(note.text, width / 9);
+    if (note.y > 0) more = Math.max(more, nLines(note.text) - before);
+  }
   inside = withShortLabels({ data, layout }, stacked(layout, inside));
   let below = 52;
   for (const name of namesOf(layout, "x")) {
     const axis = layout[name];
-    if (axis.title?.text) axis.title = { ...axis.title, text: inLines(axis.title.text, width / 11), font: { size: 12 } };
+    const text = axis.title?.text;
+    if (text) Object.assign(axis.title, { text: inLines(text, width / 11), font: { size: 12 } });
     below = Math.max(below, 40 + 17 * nLines(axis.title?.text ?? ""));
     if (axis.type !== "category") Object.assign(axis, { dtick: undefined, nticks: 6 });
     const every = Math.ceil((axis.tickvals?.length ?? 0) / (width / 18));
@@ -101,15 +107,16 @@ function narrowed({ data, layout }, width) {
   for (const note of layout.annotations ?? []) if (isOnPaper(note) && note.y === 0) below += 16 * nLines(note.text);
   for (const bar of [layout.coloraxis?.colorbar, ...data.map((trace) => trace.colorbar)].filter(Boolean)) {
     Object.assign(bar, { orientation: "h", thickness: 12, len: 0.9, x: 0.5, ...atTheBottom });
-    if (bar.title) bar.title.side = "top";
-    below += 62;
+    if (bar.title) Object.assign(bar.title, { side: "bottom", font: { size: 12 } });
+    below += 86;
   }
   const named = data.filter((trace) => trace.showlegend !== false && trace.name && !trace.z);
   for (const trace of named) trace.name = inLines(trace.name, width / 9);
-  const legend = { orientation: "v", x: 0, xanchor: "left", ...atTheBottom };
+  const legend = { orientation: "v", tracegroupgap: 0, x: 0, xanchor: "left", ...atTheBottom };
   if (named.length > 1) below += 12 + named.reduce((sum, trace) => sum + 4 + 16 * nLines(trace.name), 0);
   layout.legend = { ...layout.legend, ...legend };
-  const above = margin.t + 20 * (nLines(layout.title?.text ?? "") - nLines(title)) - (named.length > 1 ? 20 : 0);
+  const ofTitle = 20 * (nLines(layout.title?.text ?? "") - nLines(title)) - (named.length > 1 ? 20 : 0);
+  const above = margin.t + ofTitle + 16 * more;
   if (layout.title?.pad) layout.title.pad.t += 10 * (nLines(layout.title.text) - nLines(title));
   layout.margin = { ...margin, l: 58, r: 12, t: above, b: below };
   layout.height = inside + above + below;
