@@ -87,6 +87,37 @@ def test_the_scrubber_of_a_report_scrubs_by_key_and_by_slider_without_a_kernel(b
         seen.check()
 
 
+def test_the_first_key_of_a_report_leads_to_a_link_and_the_link_to_the_scrubber(browser, page_of_study):
+    with watched(browser) as seen:
+        seen.page.goto(page_of_study)
+        seen.page.locator(".attnent .transport input").wait_for()
+        seen.page.keyboard.press("Tab")
+        assert seen.page.evaluate("document.activeElement.textContent") == "Skip to the Scrubber"
+        assert seen.page.locator(".skip").bounding_box()["x"] >= 0
+        seen.page.keyboard.press("Enter")
+        seen.page.keyboard.press("Tab")
+        assert seen.page.evaluate("Boolean(document.activeElement.closest('#scrubber'))")
+        seen.check()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_code_has_the_ground_of_the_page_it_is_on(browser, page_of_study, scheme):
+    with watched(browser, scheme=scheme) as seen:
+        seen.page.goto(page_of_study)
+        seen.page.click(".code-switch")
+        ground = seen.page.locator(".highlight").first.evaluate("code => getComputedStyle(code).backgroundColor")
+        assert ground == {"light": "rgb(246, 246, 244)", "dark": "rgb(32, 35, 38)"}[scheme]
+
+
+@pytest.mark.parametrize("fragment", ["#none", "#response=none&step=9999&head=1.2", "#%ff", "#a=b=c"])
+def test_a_fragment_that_names_nothing_does_no_harm(browser, page_of_study, fragment):
+    with watched(browser) as seen:
+        seen.page.goto(page_of_study + fragment)
+        seen.page.locator(".attnent .transport input").wait_for()
+        seen.page.wait_for_selector(".figure .main-svg")
+        seen.check()
+
+
 def test_the_code_of_a_report_shows_when_asked_for(browser, page_of_study):
     with watched(browser) as seen:
         seen.page.goto(page_of_study)
@@ -142,6 +173,18 @@ def test_the_index_sorts_numbers_as_numbers_and_what_is_missing_first(browser, t
         seen.page.click("th button >> text=main effect")
         answers = seen.page.locator("td[data-name=notebook] p:last-of-type").all_inner_texts()
         assert answers == ["c", "b", "a", "d"]
+        seen.check()
+
+
+def test_the_index_is_sorted_by_key_on_a_phone_too_and_fits_it(browser, study):
+    with watched(browser, width=400) as seen:
+        seen.page.goto((study / "index.html").as_uri())
+        seen.page.keyboard.press("Tab")
+        assert seen.page.evaluate("document.activeElement.textContent") == "notebook"
+        for order in ("ascending", "descending"):
+            seen.page.keyboard.press("Enter")
+            assert seen.page.locator(f"th[aria-sort={order}]").inner_text() == "notebook"
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= 400
         seen.check()
 
 
