@@ -69,7 +69,7 @@ def evil_scrubber() -> Scrubber:
 
 
 def map_of(page: Any) -> str:
-    return page.locator(".attnent canvas").first.evaluate("canvas => canvas.toDataURL()")
+    return page.locator(".attnent .map canvas").first.evaluate("canvas => canvas.toDataURL()")
 
 
 def changes(look: Callable[[], Any], act: Callable[[], Any]) -> bool:
@@ -100,14 +100,14 @@ def choose(page: Any, label: str, place: int) -> None:
 
 
 def click_head(page: Any) -> None:
-    page.locator(".attnent canvas").first.click(position={"x": 20, "y": 10})
+    page.locator(".attnent .map canvas").first.click(position={"x": 20, "y": 10})
 
 
 def follow_by_keys(page: Any) -> None:
     """Leave the map, come back, and follow layer 1, head 1."""
     page.locator(".attnent .note button").evaluate("button => button.click()")
     page.locator(".attnent .transport input").focus()
-    page.locator(".attnent canvas").focus()
+    page.locator(".attnent .map canvas").focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Enter"):
         page.keyboard.press(key)
 
@@ -118,7 +118,7 @@ def curve_of(page: Any) -> str:
 
 def scrub_everything(page: Any) -> None:
     """What every life must do: drag, keys, another response, a head."""
-    page.wait_for_selector(".attnent canvas")
+    page.wait_for_selector(".attnent .map canvas")
     page.locator(".attnent").scroll_into_view_if_needed()
     assert len(set(drag_slider(page))) == 4
     before = token(page)
@@ -140,7 +140,7 @@ def saved(browser, tmp_path) -> Iterator[Callable[..., Watched]]:
         pages.append(watched(browser, **look))
         one = pages[-1].__enter__()
         one.page.goto((tmp_path / "page.html").as_uri())
-        one.page.wait_for_selector(".attnent canvas")
+        one.page.wait_for_selector(".attnent .map canvas")
         return one
 
     yield open_saved
@@ -287,8 +287,8 @@ def test_what_is_missing_is_shown_as_missing(saved):
     one.page.locator(".attnent .token").nth(3).click()
     assert "missing" in one.page.locator(".attnent .reading").inner_text()
     one.page.locator(".attnent .token").nth(5).click()
-    side = one.page.locator(".attnent canvas").bounding_box()["width"] / 5
-    one.page.locator(".attnent canvas").hover(position={"x": 2.5 * side, "y": 1.5 * side})
+    side = one.page.locator(".attnent .map canvas").bounding_box()["width"] / 5
+    one.page.locator(".attnent .map canvas").hover(position={"x": 2.5 * side, "y": 1.5 * side})
     assert one.page.locator(".attnent .note").inner_text().startswith("layer 1, head 2: missing")
     one.check()
 
@@ -297,9 +297,9 @@ def test_the_map_says_the_number_of_the_trace_to_the_digits_that_are_exact(saved
     trace = made_up_trace(words(30))
     one = saved(Scrubber(trace))
     one.page.locator(".attnent .token").nth(7).click()
-    side = one.page.locator(".attnent canvas").bounding_box()["width"] / 5
+    side = one.page.locator(".attnent .map canvas").bounding_box()["width"] / 5
     for layer, head in ((0, 4), (2, 0)):
-        one.page.locator(".attnent canvas").hover(position={"x": (head + 0.5) * side, "y": (2.5 - layer) * side})
+        one.page.locator(".attnent .map canvas").hover(position={"x": (head + 0.5) * side, "y": (2.5 - layer) * side})
         place, said = one.page.locator(".attnent .note span").inner_text().split(": ")
         assert place == f"layer {layer}, head {head}"
         of_head = trace["entropy"].sel(layer=layer, head=head)
@@ -350,7 +350,7 @@ def redraw_ms(page: Any, n_steps: int) -> np.ndarray:
                 slider.value = (i * 37 + 1) % nSteps;
                 slider.dispatchEvent(new Event('input'));
                 document.body.getBoundingClientRect();
-                document.querySelector('.attnent canvas').getContext('2d').getImageData(0, 0, 1, 1);
+                document.querySelector('.attnent .map canvas').getContext('2d').getImageData(0, 0, 1, 1);
                 return performance.now() - started;
             })""",
             n_steps,

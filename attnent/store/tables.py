@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attnent.store.files import checksum, read_sealed, write_sealed, write_whole
-from attnent.trace import MEASURES, STEP_NUMBERS, measure, without_cross
+from attnent.trace import MEASURES, STEP_NUMBERS, mean_of
 
 MEANS = (*MEASURES, "normalized_entropy", "sinkless_entropy", "sinkless_varentropy")
 TOKEN_MEANS = ("logprob", "token_entropy", "token_varentropy")
@@ -57,10 +57,8 @@ def made_from(folder: Path) -> State:
 
 def token_table(trace: xr.Dataset) -> pd.DataFrame:
     """A row a step of one Trace: the token's columns, and each measure's mean over heads and self-attention layers."""
-    own = without_cross(trace)
-    columns = {"step": trace.step.values} | {name: trace[name].values for name in _STEP_COLUMNS}
-    means = {name: measure(own, name).mean(["layer", "head"]).values for name in MEANS}
-    return pd.DataFrame(columns | means)
+    columns = {name: trace.variables[name].values for name in ("step", *_STEP_COLUMNS)}
+    return pd.DataFrame(columns | {name: mean_of(trace, name) for name in MEANS})
 
 
 def _rows(

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import traitlets
 import xarray as xr
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
 from attnent.show.scrubber.colours import PALETTE, REVERSED
 from attnent.show.scrubber.explained import EXPLAINED
 from attnent.show.scrubber.usual import Usual, joined, usual
-from attnent.trace import CANDIDATES, DERIVED, MEASURES, measure, title_and_unit
+from attnent.trace import CANDIDATES, DERIVED, MEASURES, mean_of, title_and_unit, values_of
 
 LIMIT_MB = 128  # what a browser still opens in seconds
 LEVELS = 255  # the codes 0 to 254; 255 is what is missing
@@ -216,17 +216,17 @@ def _numbers(
 
     A part of the values goes to `samples`.
     """
-    own, means, ranges, codes = trace["layer_kind"].values != "cross", {}, [], []
+    means, ranges, codes = {}, [], []
     for one in measures:
         name, (of_steps, of_heads) = one["name"], samples[one["name"]]
         if name not in MEASURES and name not in DERIVED:
             means[name] = trace[name].values if name in trace.variables else np.full(trace.sizes["step"], np.nan)
             of_steps.append(means[name])
             continue
-        values = measure(trace, name).transpose("layer", "head", "step").values
-        means[name] = _mean(values[own])
+        means[name] = mean_of(trace, name)
         of_steps.append(means[name])
         if one["map"]:
+            values = values_of(trace, name)
             few = values.size <= n_samples
             of_heads.append(values.ravel() if few else np.random.default_rng(0).choice(values.ravel(), n_samples))
         if one["sent"]:
@@ -235,15 +235,8 @@ def _numbers(
             codes.append(rounded.code.ravel())
     tokens = [trace[name].values.ravel() for name in ("token_id", *CANDIDATES)]
     n_keys = trace["n_keys"].transpose("step", "layer").values.ravel()
-    words = [*means.values(), *_masses(trace, own), *tokens, n_keys, *ranges, look_words(trace)]
+    words = [*means.values(), *_masses(trace), *tokens, n_keys, *ranges, look_words(trace)]
     return _words(words), np.concatenate(codes), means
-
-
-def _mean(values: Float[np.ndarray, "layer head step"]) -> Float[np.ndarray, " step"]:
-    """Over layers and heads, of what is known; NaN where nothing is."""
-    known = ~np.isnan(values)
-    n = known.sum(axis=(0, 1))
-    return np.where(known, values, 0.0).sum(axis=(0, 1), dtype=np.float64) / np.where(n > 0, n, np.nan)
 
 
 def _words(parts: Sequence[np.ndarray]) -> Float[np.ndarray, " word"]:
@@ -288,14 +281,11 @@ def _band(words: _Block, model: str, about: tuple[str, str], values: Float[np.nd
     return place | {"words": words.add(_words([*values]))}
 
 
-def _masses(trace: xr.Dataset, own: Bool[np.ndarray, " layer"]) -> list[Float[np.ndarray, " step"]]:
+def _masses(trace: xr.Dataset) -> list[Float[np.ndarray, " step"]]:
     """Mean weight on the sink, on the rest of the prompt and on generated text; together 1."""
-    sink, prompt = (
-        trace[name].transpose("layer", "head", "step").values[own].astype(np.float64)
-        for name in ("sink_mass", "prompt_mass")
-    )
+    sink, prompt = (mean_of(trace, name) for name in ("sink_mass", "prompt_mass"))
     prompt = prompt.clip(min=sink)  # rounded, it may be less than its first key's
-    return [_mean(part) for part in (sink, prompt - sink, (1 - prompt).clip(min=0))]
+    return [sink, prompt - sink, (1 - prompt).clip(min=0)]
 
 
 def _groups(trace: xr.Dataset) -> list[list[int]]:

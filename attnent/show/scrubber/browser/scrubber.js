@@ -104,11 +104,11 @@ class Scrubber {
     const svg = (draw, of) => () => download(asText(draw()), `${name(of)}.svg`, "image/svg+xml");
     const png = (draw, of) => async () => download(await asPng(draw()), `${name(of)}.png`, "image/png");
     const table = () => download(`\ufeff${asCsv(first().table())}`, `${name("tokens")}.csv`, "text/csv");
-    this.copied = h("textarea", { readonly: "", rows: 3, "aria-label": "copied text", hidden: "" });
+    this.copied = h("textarea", { readonly: "", "aria-label": "copied text", hidden: "" });
     const state = () => Object.fromEntries(STATE.map((one) => [one, this.model.get(one)]));
     const isPage = location.protocol === "file:" || this.model.isStatic;
     const link = () => this.offer(location.href.replace(/#.*/, "") + fragmentOf(state()));
-    return h("details", { class: "exports" }, h("summary", {}, "take along"),
+    return h("details", { class: "exports" }, h("summary", {}, "export"),
       button("curves SVG", svg(curves, "curves")), button("curves PNG", png(curves, "curves")),
       button("map SVG", svg(map, "map")), button("map PNG", png(map, "map")), button("tokens CSV", table),
       ...(isPage ? [button("copy link", link)] : []),
@@ -117,7 +117,7 @@ class Scrubber {
 
   /** Copy a text; it is shown too, for where a browser lets no page write to the clipboard. */
   async offer(text) {
-    this.copied.value = text;
+    Object.assign(this.copied, { value: text, rows: text.split("\n").length });
     this.copied.hidden = false;
     this.copied.select();
     const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
@@ -311,7 +311,7 @@ class Scrubber {
       } : null;
     for (const panel of panels) panel.measure();
     const isHead = panels.some(({ cell }) => cell >= 0);
-    const limits = isHead && !(about.name === "confidence") ? ends(...panels.map(({ values }) => values)) : about.limits;
+    const limits = isHead ? ends(...panels.map(({ values }) => values)) : about.limits;
     const each = panels.map((panel) => panel.limitsOf(overlay));
     const ofCurves = { main: ends(...each.map(({ main }) => main ?? [])), overlay: ends(...each.map((one) => one.overlay ?? [])) };
     this.said.textContent = about.said;
