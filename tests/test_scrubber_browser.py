@@ -119,7 +119,7 @@ def curve_of(page: Any) -> str:
 def scrub_everything(page: Any) -> None:
     """What every life must do: drag, keys, another response, a head."""
     page.wait_for_selector(".attnent .map canvas")
-    page.locator(".attnent").scroll_into_view_if_needed()
+    page.locator(".attnent .transport").scroll_into_view_if_needed()
     assert len(set(drag_slider(page))) == 4
     before = token(page)
     page.keyboard.press("ArrowLeft")

@@ -7,7 +7,8 @@ missing. Each Trace is looked at once and can then be forgotten.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,16 +121,18 @@ def pack(
         numbers, codes, means = _numbers(trace, measures, samples, n_samples)
         place = {"id": id_, "groups": groups, "words": words.add(numbers), "levels": levels.add(codes)}
         responses.append(place | shown.labels[id_] | _facts(trace))
-        tables.append(_token_table(id_, trace, means))
+        tables.append(_columns(id_, trace, means))
         texts |= _texts(trace, groups, decode, texts)
     for one in measures:
         of_steps, of_heads = samples[one["name"]]
         one["limits"] = _LIMITS.get(one["name"]) or _ends(of_steps, 0.0)
         one["map_limits"] = _ends(of_heads, 0.01)
-    by_model = {model: _usual(rows, shown, names) for model, rows in pd.concat(tables).groupby("model", sort=False)}
-    cells = sorted({cell for common in by_model.values() for cell in common.like["cell"].unique()})
+    tokens = pd.DataFrame({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
+    by_model = {str(model): _usual(rows, shown, names) for model, rows in tokens.groupby("model", sort=False)}
+    cells = sorted({cell for common in by_model.values() for cell in common.like["cell"].dropna().unique()})
+    usual_of = {id_: part for common in by_model.values() for id_, part in _usual_words(common, names, cells)}
     for one in responses:
-        one["usual"] = words.add(_usual_words(by_model.get(one["model"]), one["id"], names, cells))
+        one["usual"] = words.add(usual_of.get(one["id"], np.empty(0, np.float32)))
     header = {
         "measures": measures,
         "responses": responses,
@@ -142,7 +145,7 @@ def pack(
     text = json.dumps(header, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     data = b"".join([len(text).to_bytes(4, "little"), text, *words.parts, *levels.parts])
-    return data, header, tables[0][names[0]].to_numpy()
+    return data, header, tables[0][names[0]]
 
 
 class _Block:
@@ -249,10 +252,12 @@ def _words(parts: Sequence[np.ndarray]) -> Float[np.ndarray, " word"]:
 # ---- what is usual
 
 
-def _token_table(id_: str, trace: xr.Dataset, means: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    columns = {name: trace[name].values for name in ("step", "token", "char_start", "char_end")}
+def _columns(id_: str, trace: xr.Dataset, means: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A row a token, with the columns that `Run.tokens` has."""
+    columns = {name: trace.variables[name].values for name in ("step", "token", "char_start", "char_end")}
     about = {"response_id": id_, "model": str(trace.attrs.get("model") or "")}
-    return pd.DataFrame(about | columns | dict(means), index=range(trace.sizes["step"]))
+    n_steps = trace.sizes["step"]
+    return {name: np.array([text] * n_steps, object) for name, text in about.items()} | columns | dict(means)
 
 
 def _usual(tokens: pd.DataFrame, shown: Shown, names: Sequence[str]) -> Usual:
@@ -265,14 +270,15 @@ def _usual(tokens: pd.DataFrame, shown: Shown, names: Sequence[str]) -> Usual:
 
 
 def _usual_words(
-    common: Usual | None, id_: str, names: Sequence[str], cells: Sequence[str]
-) -> Float[np.ndarray, " word"]:
-    """Percentiles by measure; then of each token the place of its cell among all, and how many tokens are like it."""
-    if common is None or id_ not in common.like.index:  # it has no tokens
-        return np.empty(0, np.float32)
-    like = common.like.loc[id_]
-    places = pd.Index(cells).get_indexer(like["cell"])
-    return _words([*common.percentiles.loc[id_, [*names]].to_numpy().T, places, like["n"].to_numpy()])
+    common: Usual, names: Sequence[str], cells: Sequence[str]
+) -> Iterator[tuple[str, Float[np.ndarray, " word"]]]:
+    """Of each response: percentiles by measure; of each token the place of its cell, and how many are like it."""
+    places = pd.Index(cells).get_indexer(common.like["cell"])
+    table = np.vstack([common.percentiles[[*names]].to_numpy().T, places, common.like["n"]])
+    ids = common.like.index.get_level_values(0).to_numpy()
+    edges = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1), len(ids)] if len(ids) else []
+    for start, stop in pairwise(edges):
+        yield str(ids[start]), _words([*table[:, start:stop]])
 
 
 def _band(words: _Block, model: str, about: tuple[str, str], values: Float[np.ndarray, "4 step"]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import { Whole } from "./whole.js";
 
 export class Panel {
   constructor(scrubber, response) {
-    Object.assign(this, { scrubber, response, step: -1, pair: null, difference: null });
+    Object.assign(this, { scrubber, response, step: -1, pair: null, difference: null, rankShown: -1 });
     const { id, n, grade, model, finish_reason, errors } = response;
     const cut = finish_reason === "length" ? " · cut at the length limit" : "";
     const graded = grade ? [h("span", { class: "grade" }, grade)] : [];
@@ -115,6 +115,7 @@ export class Panel {
     this.band = bandOf(data, response, about.name, this.cell);
     this.percentiles = percentilesOf(data, response, about.name, this.cell);
     this.order = byUnusual(this.percentiles);
+    this.rankShown = -1;
   }
 
   /** What the curve of a measure spans, its band included as far as the response goes. */
@@ -215,10 +216,11 @@ export class Panel {
     return `higher than ${share} % of ${like} (${kind}, tenth ${Number(tenth) + 1} of a response)`;
   }
 
-  /** The most unusual token after the current one in their order, or before it. */
+  /** The most unusual token; where that was shown last, the one after or before it in their order. */
   unusual(move) {
-    const at = this.order.indexOf(this.step), n = this.order.length;
-    return n ? this.order[at < 0 ? 0 : (at + move + n) % n] : null;
+    const n = this.order.length;
+    this.rankShown = this.order[this.rankShown] === this.step ? (this.rankShown + move + n) % n : 0;
+    return n ? this.order[this.rankShown] : null;
   }
 
   unusualHead() {

@@ -18,7 +18,7 @@ export class Whole {
     this.canvas = h("canvas", { tabindex: -1, role: "img" });
     this.axes = s("svg", { "aria-hidden": "true" });
     this.cursor = h("div", { class: "cursor" });
-    this.note = h("div", { class: "note" });
+    this.note = h("div", { class: "whole-note" });
     const zooms = [["zoom in", 0.5], ["zoom out", 2], ["all", Infinity]];
     const buttons = zooms.map(([name, factor]) => button(name, () => this.zoom(factor, this.panel.step)));
     const tools = h("div", { class: "tools" }, h("label", {}, this.rows), ...buttons);
