@@ -11,11 +11,11 @@ _NAMES = {
     "model.loading": ("load_model", "ModelError"),
     "model.prompts": ("PromptError",),
     "model.recorder": ("record",),
-    "model.replaying": ("replay",),
+    "model.replaying": ("read_again", "replay"),
     "model.sampling": ("add_samples",),
     "model.tops": ("TopKeys",),
     "runs": ("Run", "RunError"),
-    "store.folders": ("out_folder",),
+    "store.folders": ("model_name", "out_folder"),
     "show.scrubber": ("Scrubber", "ScrubberError"),
     "trace": (
         "TraceError", "normalized_entropy", "effective_keys", "kl_to_uniform", "sinkless_entropy",
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from attnent.model.loading import ModelError, load_model
     from attnent.model.prompts import PromptError
     from attnent.model.recorder import record
-    from attnent.model.replaying import replay
+    from attnent.model.replaying import read_again, replay
     from attnent.model.sampling import add_samples
     from attnent.model.tops import TopKeys
     from attnent.runs import Run, RunError
     from attnent.show import knobs, plots, words, worth
     from attnent.show.scrubber import Scrubber, ScrubberError
-    from attnent.store.folders import out_folder
+    from attnent.store.folders import model_name, out_folder
     from attnent.trace import (
         TraceError,
         effective_keys,

@@ -168,7 +168,7 @@ def test_the_bundled_model_reads_a_recorded_response_again_and_tells_where_it_lo
     (trace,) = ae.generate(model, tokenizer, ["Tell me about Sybil Dorn."], max_new_tokens=12, top_keys=8)
     without = trace.drop_vars(["top_key", "top_weight"]).drop_dims(["place", "key", "top_layer", "top_head"])
     scrubber = Scrubber(
-        {"a": without}, read=lambda one: ae.replay(model, tokenizer, one.prompt, one.response, top_keys=8)
+        {"a": without}, read=lambda one: ae.read_again(model, tokenizer, one)
     )
     scrubber.asked = "a"
     size = int.from_bytes(scrubber.looks[:4], "little")

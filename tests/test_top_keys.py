@@ -503,3 +503,27 @@ def test_a_run_with_top_keys_has_tables_and_samples(bundled, recorded):
 
 def test_a_run_with_top_keys_is_shown(recorded):
     assert "top_weight" not in ae.Scrubber(recorded)._measures
+
+
+# ---- read again by the model that wrote it
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["Tell me about the sea.", [{"role": "user", "content": "Tell me about the sea."}], "[1, 2, 3]"],
+    ids=["text", "messages", "text like JSON"],
+)
+def test_a_recorded_response_is_read_again_with_the_top_keys_that_it_would_have_had(bundled, prompt):
+    (without,) = ae.generate(*bundled, [prompt], max_new_tokens=9, progress=False)
+    (wanted,) = ae.generate(*bundled, [prompt], max_new_tokens=9, top_keys=4, progress=False)
+    again = ae.read_again(*bundled, without, top_keys=4)
+    np.testing.assert_array_equal(again.token_id, without.token_id)
+    np.testing.assert_allclose(again.top_weight, wanted.top_weight, atol=1e-5)
+    assert (again.top_key == wanted.top_key).mean() > 0.99, "but where two weights are as good as equal"
+
+
+def test_a_response_of_another_model_is_not_read_again(bundled):
+    (trace,) = ae.generate(*bundled, ["Tell me about the sea."], max_new_tokens=4, progress=False)
+    other = trace.assign_attrs(n_prompt=trace.n_prompt + 1, model="another")
+    with pytest.raises(ae.PromptError, match="makes another prompt of what another was given"):
+        ae.read_again(*bundled, other)

@@ -26,8 +26,8 @@ def test_a_difference_is_said_with_its_side_and_both_intervals():
 
 def test_a_difference_that_control_takes_is_not_said_without_that():
     assert said(HIGH, HIGH, OPEN) == (
-        "X is higher in wrong than in right responses, but whether control leaves that is undecided: AUROC 0.70 "
-        "[0.60, 0.80], 0.52 [0.44, 0.60] with all controls (one of 0.55 would be seen in 23%) (n = 50 wrong, 40 right)."
+        "X is higher in wrong than in right responses, undecided under control: AUROC 0.70 [0.60, 0.80], 0.52 "
+        "[0.44, 0.60] with all controls (n = 50 wrong, 40 right; with all controls one of 0.55 would be seen in 23%)."
     )
 
 

@@ -3,7 +3,9 @@
 It measures the rows that `generate` measures: step t is the row whose logits chose token t.
 """
 
+import contextlib
 import inspect
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
@@ -84,6 +86,36 @@ def replay(
         return reading(model, tokenizer, [prompt], [response], columns=columns, top_keys=top_keys).traces_of([0])[0]
     work = reading(model, tokenizer, prompt, response, columns=columns, top_keys=top_keys)
     return in_batches(work, batch_size, doing="reading", progress=progress)
+
+
+def read_again(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    trace: xr.Dataset,
+    *,
+    columns: bool = False,
+    top_keys: int | TopKeys = 8,
+) -> xr.Dataset:
+    """A recorded response read again by the model that wrote it, with its top keys or columns; see `replay`.
+
+    Raises PromptError where the model's prompt has another number of tokens than the one recorded.
+    """
+    for prompt in _prompts(trace.attrs["prompt"]):
+        if len(encode_prompt(tokenizer, prompt)) == trace.attrs["n_prompt"]:
+            ids = trace["token_id"].values
+            return replay(model, tokenizer, prompt, ids, columns=columns, top_keys=top_keys)
+    raise PromptError(
+        f"this model makes another prompt of what {trace.attrs['model']} was given; read with the model that wrote it"
+    )
+
+
+def _prompts(recorded: str) -> Iterator[Prompt]:
+    """What a recorded prompt may have been: a text, or the messages that a text in JSON holds."""
+    yield recorded
+    with contextlib.suppress(ValueError):
+        messages = json.loads(recorded)
+        if isinstance(messages, list):
+            yield messages
 
 
 def reading(

@@ -52,31 +52,44 @@ def answer(comparison: Comparison, *, n: int, accuracy: float | None = None, who
 
 
 def sentences(comparison: Comparison) -> str:
-    """One sentence, a clause a primary measure: what differs, with interval, and what is left under all controls."""
+    """One sentence, a clause a primary measure: what differs, with interval, and what is left under all controls.
+
+    What was left undecided is followed by the share of such comparisons that would show a difference worth the name.
+    """
     verdicts = comparison.verdict
-    said = "; ".join(_clause(comparison, measure, verdict) for measure, verdict in verdicts.items())
-    counted = next(iter(verdicts.values()))
-    return f"{said[0].upper()}{said[1:]} (n = {counted.n_a} {comparison.a}, {counted.n_b} {comparison.b})."
+    clauses = [_clause(comparison, name, one, is_first=not at) for at, (name, one) in enumerate(verdicts.items())]
+    counted, said = next(iter(verdicts.values())), "; ".join(clauses)
+    n = f"n = {counted.n_a} {comparison.a}, {counted.n_b} {comparison.b}"
+    open_ = [f"{one.power:.0%}" for one in verdicts.values() if _is_open(one)]
+    power = f"; with all controls one of {SMALLEST[1]:.2f} would be seen in {' and '.join(open_)}" if open_ else ""
+    return f"{said[0].upper()}{said[1:]} ({n}{power})."
 
 
-def _clause(comparison: Comparison, measure: str, verdict: Verdict) -> str:
+def _is_open(verdict: Verdict) -> bool:
+    known = not math.isnan(verdict.tested.estimate + verdict.controlled.estimate)
+    return known and verdict.outcome == "undecided" and not verdict.made_by_control
+
+
+def _clause(comparison: Comparison, measure: str, verdict: Verdict, *, is_first: bool) -> str:
+    """What is known of one measure; the first clause names the groups for all."""
     name, a, b, unit = title_and_unit(measure)[0], comparison.a, comparison.b, comparison.unit
     if math.isnan(verdict.tested.estimate):
         return f"{name} cannot be compared, which takes at least {FEWEST} {unit} in each group"
     if verdict.outcome == "mixed":
         return f"{name} differs one way and the other (mixed): {_by_subgroup(comparison, measure)}"
-    differs = f"{name} is {verdict.side} in {a} than in {b} {unit}"
+    differs = f"{name} is {verdict.side}" + f" in {a} than in {b} {unit}" * is_first
+    between = f" between {a} and {b} {unit}" * is_first
     said = {
         "present": f"{differs} (present)",
-        "absent": f"{name} does not differ between {a} and {b} {unit} (absent)",
-        "undecided": f"whether {name} differs between {a} and {b} {unit} is undecided",
+        "absent": f"{name} does not differ{between} (absent)",
+        "undecided": f"whether {name} differs{between} is undecided",
     }[verdict.outcome]
     if verdict.outcome == "absent" and verdict.side:
         said = f"{differs}, but not under control (absent)"
     elif verdict.outcome == "undecided" and verdict.side:
-        said = f"{differs}, but whether control leaves that is undecided"
+        said = f"{differs}, undecided under control"
     elif verdict.made_by_control:
-        said = f"{name} differs between {a} and {b} {unit} only under control, which makes the difference (undecided)"
+        said = f"{name} differs{between} only under control, which makes the difference (undecided)"
     return f"{said}: AUROC {verdict.tested}, {_controlled(verdict)}"
 
 
@@ -92,15 +105,12 @@ def _by_subgroup(comparison: Comparison, measure: str) -> str:
 
 
 def _controlled(verdict: Verdict) -> str:
-    """What is left under all controls: in how many sets, or what a null would be worth, or why nothing can be said."""
+    """What is left under all controls, and in how many sets, or why nothing can be said."""
     if math.isnan(verdict.controlled.estimate):
         why = f", which explain {verdict.overlap:.0%} of the groups" if verdict.overlap > MOST_EXPLAINED else ""
         return f"undetermined with all controls{why}"
-    sets = f" in {verdict.in_sets} of {verdict.n_sets} sets" if verdict.n_sets > 1 else ""
-    left = f"{verdict.controlled} with all controls{',' * bool(sets)}{sets}"
-    if verdict.outcome == "undecided" and not verdict.made_by_control:
-        left += f" (one of {SMALLEST[1]:.2f} would be seen in {verdict.power:.0%})"
-    return left
+    sets = f", in {verdict.in_sets} of {verdict.n_sets} sets" if verdict.n_sets > 1 else ""
+    return f"{verdict.controlled} with all controls{sets}"
 
 
 def increments(

@@ -32,8 +32,7 @@ class Scrubber(anywidget.AnyWidget):
 
     `tokens` (`run.tokens`) is of all responses among which those shown are usual or not; a Run brings its own, else
     they are compared with each other. `read` reads one response again where it was recorded without its top keys and
-    a reader asks where a head looks: `lambda trace: ae.replay(model, tokenizer, trace.prompt, trace.response,
-    top_keys=8)`.
+    a reader asks where a head looks: `lambda trace: ae.read_again(model, tokenizer, trace)`.
 
     What is shown can be read and set: `response` and `compared` (ids; compared "" is none), `step`, `measure`,
     `overlay` (a second curve; "" is none), `layer` and `head` (the head followed; -1 is the mean), `grade` (the grade
@@ -90,11 +89,11 @@ class Scrubber(anywidget.AnyWidget):
         super().__init__(data=data, response=first, measure=maps[0], overlay=overlay, can_read=read is not None)
 
     @classmethod
-    def of(cls, run: Run, response_ids: Iterable[str], *, megabytes: float = 32, **settings: Any) -> "Scrubber":
+    def of(cls, run: Run, response_ids: Iterable[str], *, megabytes: float = 3, **settings: Any) -> "Scrubber":
         """A Scrubber of these responses of a Run, as many of the first as so many MB hold, but one at least.
 
-        For notebooks that are saved and sent: a response of a large model can take several MB. They are compared with
-        all responses of the Run. `settings` are those of a Scrubber.
+        For notebooks that are saved and sent, and pages below 8 MB: a response of a large model can take several. They
+        are compared with all responses of the Run. `settings` are those of a Scrubber.
         """
         chosen: dict[str, xr.Dataset] = {}
         for id_ in response_ids:
