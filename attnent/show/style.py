@@ -142,6 +142,12 @@ def titled(figure: go.Figure, title: str, *, inside: int, above: int = 0) -> go.
     return figure.update_layout(height=margin.t + more + above + inside + margin.b, margin_t=margin.t + more + above)
 
 
+def dark_on_white(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """The same figure, given as its data and layout, for a picture that stands alone."""
+    plain = go.Figure(figure).update_layout(template_layout_font_color="#222", paper_bgcolor="white")
+    return plain.to_dict()
+
+
 def too_few(title: str) -> go.Figure:
     """What stands where a figure would be, so that nobody takes an empty plot for a null."""
     figure = go.Figure()

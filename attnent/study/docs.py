@@ -19,7 +19,7 @@ import nbformat
 from bleach.css_sanitizer import CSSSanitizer
 from nbformat import NotebookNode
 
-from attnent.show import scrubber
+from attnent.show import scrubber, style
 from attnent.show.alt import alt_text
 from attnent.store.files import write_whole
 from attnent.study import StudyError
@@ -131,7 +131,7 @@ def _drawing() -> Generator[Drawing]:
 
     def drawn(figure: dict[str, Any], kind: str) -> bytes:
         size = {"width": _WIDTH, "height": figure["layout"].get("height", _HEIGHT)}
-        return kaleido.calc_fig_sync(figure, opts={"format": kind, "scale": 1} | size)
+        return kaleido.calc_fig_sync(style.dark_on_white(figure), opts={"format": kind, "scale": 1} | size)
 
     try:
         kaleido.start_sync_server(n=1, silence_warnings=True, path=browser)

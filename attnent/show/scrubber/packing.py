@@ -79,7 +79,12 @@ def measures_of(examples: Sequence[xr.Dataset], maps: Sequence[str]) -> list[dic
         title, unit = title_and_unit(name)
         attrs = {"long_name": title, "units": unit} | of_tokens.get(name, {})
         unit = "" if attrs["units"] == "1" else str(attrs["units"]).replace("^2", "²")
-        about = {"name": name, "title": str(attrs["long_name"]), "unit": unit, "said": EXPLAINED.get(name, "")}
+        about: dict[str, Any] = {
+            "name": name,
+            "title": str(attrs["long_name"]),
+            "unit": unit,
+            "said": EXPLAINED.get(name, ""),
+        }
         has_map = name in maps or (name in _OF_ENTROPY and "entropy" in maps)
         about |= {"sent": name in maps, "map": has_map, "of_tokens": name in of_tokens}
         about |= {"is_derived": name in DERIVED, "reversed": name in REVERSED}
@@ -144,7 +149,8 @@ def pack(
     }
     text = json.dumps(header, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
-    data = b"".join([len(text).to_bytes(4, "little"), text, *words.parts, *levels.parts])
+    parts = [part.tobytes() for part in (*words.parts, *levels.parts)]
+    data = b"".join([len(text).to_bytes(4, "little"), text, *parts])
     return data, header, tables[0][names[0]]
 
 
@@ -209,7 +215,7 @@ def look_message(id_: str, trace: xr.Dataset) -> bytes:
         raise ScrubberError("what `read` gave back has no top keys; let it read with top_keys=8")
     text = json.dumps({"id": id_, "n": trace.sizes["step"], **looks}, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
-    return b"".join([len(text).to_bytes(4, "little"), text, look_words(trace)])
+    return b"".join([len(text).to_bytes(4, "little"), text, look_words(trace).tobytes()])
 
 
 def _numbers(

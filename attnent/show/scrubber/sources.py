@@ -39,7 +39,7 @@ def given(source: Source) -> Given:
     if isinstance(source, Run):
         return _of_run(source)
     source = [source] if isinstance(source, xr.Dataset) else source
-    named = dict(source) if isinstance(source, Mapping) else dict(enumerate(source))
+    named: dict[Any, Any] = dict(source) if isinstance(source, Mapping) else dict(enumerate(source))
     if named and all(isinstance(one, Run) for one in named.values()):
         return _of_runs(dict(zip(_names(named), named.values(), strict=True)))
     traces = {str(id_): _whole(str(id_), trace) for id_, trace in named.items()}

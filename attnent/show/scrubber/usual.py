@@ -40,7 +40,7 @@ def usual(tokens: pd.DataFrame, groups: Mapping[str, str], measures: Sequence[st
         by_step = rows.groupby("step")
         n = by_step.size()
         reached = (n >= FEWEST).to_numpy().cumprod().astype(bool)
-        quantiles = by_step[[*measures]].quantile(list(_QUANTILES)).unstack()
+        quantiles = by_step[[*measures]].quantile(np.array(_QUANTILES)).unstack()
         for name in measures if reached.any() else ():
             bands[str(group), name] = np.vstack([quantiles[name].to_numpy(float).T, n])[:, reached]
     like = pd.DataFrame({"cell": of_token, "n": of_token.groupby(of_token).transform("size")})

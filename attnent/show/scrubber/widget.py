@@ -102,7 +102,8 @@ class Scrubber(anywidget.AnyWidget):
             if chosen and megabytes < 0:
                 break
             chosen[id_] = trace
-        return cls(chosen, **{"tokens": run.tokens} | settings)
+        settings.setdefault("tokens", run.tokens)
+        return cls(chosen, **settings)
 
     @traitlets.observe("asked")
     def _read_again(self, change: traitlets.Bunch) -> None:
