@@ -14,7 +14,7 @@ _NAMES = {
     "model.replaying": ("read_again", "replay"),
     "model.sampling": ("add_samples",),
     "model.tops": ("TopKeys",),
-    "runs": ("Run", "RunError"),
+    "runs": ("load_runs", "Run", "RunError"),
     "store.folders": ("model_name", "out_folder"),
     "show.scrubber": ("Scrubber", "ScrubberError"),
     "trace": (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from attnent.model.replaying import read_again, replay
     from attnent.model.sampling import add_samples
     from attnent.model.tops import TopKeys
-    from attnent.runs import Run, RunError
+    from attnent.runs import Run, RunError, load_runs
     from attnent.show import knobs, plots, words, worth
     from attnent.show.scrubber import Scrubber, ScrubberError
     from attnent.store.folders import model_name, out_folder

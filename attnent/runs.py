@@ -303,11 +303,54 @@ class Run:
         return found
 
 
+def load_runs(folder: str | Path) -> pd.DataFrame:
+    """The responses of every Run at or below a folder as one table, a row a response.
+
+    Before the columns of `Run.responses` stand `run` (where it lies below the folder), `model`, and the parameters in
+    which the Runs differ; after them a column `grade by <judge>` for each judge. Raises RunError where there is no Run.
+    """
+    folder = Path(folder)
+    runs = {place: Run(folder / place) for place in _runs_below(folder)}
+    if not runs:
+        raise RunError(f"there is no Run at or below {folder}; give a folder that a recording made")
+    differing = ["model", *(name for name in _differing(runs.values()) if name not in ("model", "task"))]
+    parts = []
+    for place, run in runs.items():
+        about = {name: run.manifest["identity"].get(name) for name in differing}
+        responses = run.responses.rename(columns={name: f"{name} of the example" for name in ("run", *differing)})
+        told = pd.DataFrame({"run": str(place)} | about, index=responses.index)
+        parts.append(told.join(responses).join(_grades(run), on="response_id"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _grades(run: Run) -> pd.DataFrame:
+    """A column a judge, by response_id."""
+    try:
+        labels = run.labels("grades")
+    except RunError:  # nobody has given any
+        return pd.DataFrame()
+    last = labels.drop_duplicates(["response_id", "judge"], keep="last")
+    return last.pivot(index="response_id", columns="judge", values="grade").add_prefix("grade by ")
+
+
+def _runs_below(folder: Path) -> list[Path]:
+    """Where Runs lie at or below a folder, as deep as a recording puts them: task/model/parameters."""
+    found = (path.parent for below in ("", "*/", "*/*/", "*/*/*/") for path in folder.glob(f"{below}run.json"))
+    return sorted(path.relative_to(folder) for path in found)
+
+
+def _differing(runs: Iterable[Run]) -> list[str]:
+    """The parameters in which Runs differ."""
+    identities = [run.manifest["identity"] for run in runs]
+    names = dict.fromkeys(name for identity in identities for name in identity)
+    return [name for name in names if len({json.dumps(identity.get(name)) for identity in identities}) > 1]
+
+
 def _only_run(folder: Path) -> Path:
-    """The folder, or the one Run below it, as deep as a recording puts them: task/model/parameters."""
+    """The folder, or the one Run below it."""
     if (folder / "run.json").is_file():
         return folder
-    found = sorted(path.parent for below in ("*", "*/*", "*/*/*") for path in folder.glob(f"{below}/run.json"))
+    found = [folder / place for place in _runs_below(folder)]
     if not found:
         raise RunError(
             f"{folder} is not a Run folder (it has no run.json, nor has one below it); give a folder that a recording "
@@ -328,12 +371,7 @@ def _told(folders: Sequence[Path]) -> list[str]:
             runs[folder] = Run(folder)
         except RunError:
             runs[folder] = None
-    identities = [run.manifest["identity"] for run in runs.values() if run]
-    differing = [
-        name
-        for name in dict.fromkeys(name for identity in identities for name in identity)
-        if len({json.dumps(identity.get(name)) for identity in identities}) > 1
-    ]
+    differing = _differing(run for run in runs.values() if run)
     lines = []
     for folder, run in runs.items():
         about = run.manifest["identity"] if run else {}
