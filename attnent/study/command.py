@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     docs.add_argument("folder", nargs="?", type=Path, default="docs", metavar="FOLDER", help="default: docs")
     docs.add_argument("--out-dir", default="runs", metavar="FOLDER", help="where results are (default: runs)")
     docs.set_defaults(run=run_docs)
+    _add_replay(commands)
     score = commands.add_parser("score", help="answer a prompt and show the confidence in each token")
     score.add_argument("prompt", nargs="?", metavar="PROMPT", help="in quotes")
     _add_writing(score)
@@ -95,6 +96,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.set_defaults(run=run_score)
     return parser
+
+
+def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """`attnent replay` and its options."""
+    replay = commands.add_parser(
+        "replay",
+        help="let a model read the responses of a log, and keep the Run",
+        description="Reads the responses of a log of lm-evaluation-harness (samples_*.jsonl), Inspect (.eval) or an "
+        "OpenAI batch, or of a jsonl with prompt and response a line, and keeps a Run of what the model attends to.",
+    )
+    replay.add_argument("log", type=Path, metavar="LOG")
+    replay.add_argument("--model", default="tiny", help="who reads: the bundled model, a local folder or a Hub id")
+    replay.add_argument("--out-dir", default="runs", metavar="FOLDER", help="where results go (default: runs)")
+    replay.add_argument("--task", metavar="NAME", help="the Run's task (default: the name of the log)")
+    replay.add_argument(
+        "--format", choices=["lm-eval", "inspect", "openai-batch", "jsonl"], help="of the log (default: by its content)"
+    )
+    replay.add_argument("--batch-input", type=Path, metavar="FILE", help="the requests of an OpenAI batch")
+    replay.add_argument(
+        "--template",
+        action=argparse.BooleanOptionalAction,
+        help="whether a prompt of text is put into the model's chat template as a user's message (default: yes, but "
+        "not of lm-eval, whose logs hold the very text that the model was given, in its template or in none)",
+    )
+    replay.add_argument("--batch-size", type=int, default=8, metavar="N", help="responses read together (default: 8)")
+    replay.set_defaults(run=run_replay)
 
 
 def _add_writing(parser: argparse.ArgumentParser) -> None:
@@ -270,6 +297,14 @@ def run_score(chosen: argparse.Namespace) -> int:
     from attnent.study.scoring import score  # takes its time to load
 
     score(chosen)
+    return 0
+
+
+def run_replay(chosen: argparse.Namespace) -> int:
+    """Record a Run by reading the responses of a log. 0 where it was recorded."""
+    from attnent.study.replay import replay  # takes its time to load
+
+    replay(chosen)
     return 0
 
 
