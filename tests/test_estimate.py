@@ -23,7 +23,7 @@ def speed(monkeypatch):
         asked.append(given["model"])
         return Speed(loading=10, tokens_per_second=50)
 
-    monkeypatch.setattr(room, "_measured", measured)
+    monkeypatch.setattr(room, "measured", measured)
     return asked
 
 
@@ -70,21 +70,21 @@ def test_an_outcome_that_failed_or_is_damaged_says_nothing_of_the_time(folders, 
 
 
 def test_a_model_that_cannot_be_loaded_gives_no_estimate(folders, monkeypatch):
-    monkeypatch.setattr(room, "_measured", lambda given: None)
+    monkeypatch.setattr(room, "measured", lambda given: None)
     assert estimate({ONE: GIVEN}, {ONE: folders[ONE]}) == ""
 
 
 @given(st.integers(1, 10**5), st.integers(1, 10**4))
 def test_more_responses_never_take_less(n, more):
     def seconds(n):
-        return room._most_tokens(GIVEN | {"n": n}, set())
+        return room.most_tokens(GIVEN | {"n": n}, set())
 
     assert seconds(n + more) > seconds(n)
 
 
 def test_the_speed_of_the_bundled_model_is_measured_in_a_process_of_its_own(monkeypatch):
     monkeypatch.undo()
-    speed = room._measured(GIVEN | {"dtype": "auto", "device_map": "auto"})
+    speed = room.measured(GIVEN | {"dtype": "auto", "device_map": "auto"})
     assert speed.loading > 0
     assert speed.tokens_per_second > 10
 
@@ -92,4 +92,4 @@ def test_the_speed_of_the_bundled_model_is_measured_in_a_process_of_its_own(monk
 @pytest.mark.slow
 def test_no_speed_is_told_of_a_model_that_is_not_there(monkeypatch):
     monkeypatch.undo()
-    assert room._measured(GIVEN | {"model": "/nowhere"}) is None
+    assert room.measured(GIVEN | {"model": "/nowhere"}) is None

@@ -38,18 +38,30 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="run the numbered notebooks and write their reports and an index")
     study.add_argument("notebooks", nargs="*", metavar="NUMBER", help="numbers such as 01 (default: all)")
     study.add_argument("--model", help="the bundled model, a local folder or a Hub id (default: tiny)")
-    study.add_argument("--out-dir", metavar="FOLDER", help="where results go (default: runs)")
     study.add_argument("--sets", metavar="K", help="disjoint sets of examples, each estimated by itself, then pooled")
-    study.add_argument(
-        "--notebooks-dir",
-        type=Path,
-        metavar="FOLDER",
-        help="where the notebooks are (default: the folder notebooks, else those that ship with attnent)",
-    )
+    _add_notebooks(study)
     study.add_argument(
         "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a notebook parameter (repeatable)"
     )
     study.set_defaults(run=run_study)
+    sweep = commands.add_parser("sweep", help="run notebooks over many models and parameters, and go on where it ended")
+    sweep.add_argument(
+        "what", nargs="*", metavar="FILE|NUMBER", help="a YAML file, or numbers of notebooks such as 01 (default: all)"
+    )
+    _add_notebooks(sweep)
+    sweep.add_argument(
+        "-p",
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,VALUE",
+        help="values of a notebook parameter, each combined with those of all others (repeatable)",
+    )
+    sweep.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at the same time (default: 1)")
+    sweep.add_argument("--timeout", type=float, metavar="MIN", help="end a run after so many minutes")
+    sweep.add_argument("--retry-failed", action="store_true", help="run again what failed before")
+    sweep.add_argument("--dry-run", action="store_true", help="list the runs and what they will take, no more")
+    sweep.set_defaults(run=run_sweep)
     notebooks = commands.add_parser("notebooks", help="write the notebooks to a folder, to explore in JupyterLab")
     notebooks.add_argument("folder", type=Path, metavar="FOLDER")
     notebooks.set_defaults(run=run_notebooks)
@@ -80,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     docs.add_argument("folder", nargs="?", type=Path, default="docs", metavar="FOLDER", help="default: docs")
     docs.add_argument("--out-dir", default="runs", metavar="FOLDER", help="where results are (default: runs)")
     docs.set_defaults(run=run_docs)
+    doctor = commands.add_parser("doctor", help="say what this machine has, and which Llama 3.2 models it could hold")
+    doctor.add_argument("--out-dir", default="runs", metavar="FOLDER", help="where results would go (default: runs)")
+    doctor.set_defaults(run=run_doctor)
     _add_replay(commands)
     score = commands.add_parser("score", help="answer a prompt and show the confidence in each token")
     score.add_argument("prompt", nargs="?", metavar="PROMPT", help="in quotes")
@@ -96,6 +111,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.set_defaults(run=run_score)
     return parser
+
+
+def _add_notebooks(parser: argparse.ArgumentParser) -> None:
+    """What a command needs that runs notebooks."""
+    parser.add_argument("--out-dir", metavar="FOLDER", help="where results go (default: runs)")
+    parser.add_argument(
+        "--notebooks-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="where the notebooks are (default: the folder notebooks, else those that ship with attnent)",
+    )
 
 
 def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -151,20 +177,14 @@ def run_study(chosen: argparse.Namespace) -> int:
     from attnent.study.estimate import estimate  # these take their time to load
     from attnent.study.index import write_index
     from attnent.study.notebook import run_notebook, study_folder
-    from attnent.study.parameters import check_names, parameters_of
+    from attnent.study.parameters import parameters_of, read_given
 
     notebooks = find_notebooks(chosen.notebooks_dir or default_folder(), chosen.notebooks)
     known = {notebook: parameters_of(notebook) for notebook in notebooks}
     given = _given(chosen)
-    check_names(set(given) - {"model", "out_dir"}, set().union(*known.values()), "these notebooks have")
     out_dir = out_folder(given["out_dir"])
     given["out_dir"] = str(out_dir)
-    values = {
-        notebook: {name: has[name].read(text) for name, text in given.items() if name in has}
-        for notebook, has in known.items()
-    }
-    if any(value.get("sets", 1) < 1 for value in values.values()):
-        raise StudyError(f"sets is {given['sets']}; give 1 or more")
+    values = read_given(given, known)
     out_dir.mkdir(parents=True, exist_ok=True)
     failed = 0
     print(f"Notebooks of {notebooks[0].parent.resolve()}, results into {out_dir}", flush=True)
@@ -188,6 +208,30 @@ def run_study(chosen: argparse.Namespace) -> int:
         print(f"  {outcome.seconds:.0f} s. {said}", flush=True)
     print(f"Results: {out_dir / 'index.html'}")
     return 1 if failed else 0
+
+
+def run_sweep(chosen: argparse.Namespace) -> int:
+    """Run, or list, notebooks with every combination of parameters. 0 where all are done."""
+    from attnent.study.sweep.grid import Grid, grid_of, jobs_of, read_grid  # these take their time to load
+    from attnent.study.sweep.running import run_jobs
+    from attnent.study.sweep.sizes import table_of
+
+    files = [Path(text) for text in chosen.what if not text.isdecimal()]
+    if files and len(chosen.what) > 1:
+        raise StudyError(f"give a file ({files[0]}) or numbers of notebooks, not several")
+    if chosen.jobs < 1 or (chosen.timeout is not None and not chosen.timeout > 0):
+        raise StudyError("--jobs must be 1 or more, and --timeout more than 0 minutes")
+    grid = read_grid(files[0]) if files else Grid(notebooks=chosen.what)
+    grid = grid.crossed(grid_of(chosen.parameter))
+    notebooks = find_notebooks(chosen.notebooks_dir or default_folder(), [str(number) for number in grid.notebooks])
+    out_dir = out_folder(chosen.out_dir or "runs")
+    jobs = jobs_of(grid.combinations(), notebooks, out_dir)
+    if chosen.dry_run:
+        print(table_of(jobs, retry_failed=chosen.retry_failed))
+        return 0
+    n_bad = run_jobs(jobs, out_dir, at_once=chosen.jobs, minutes=chosen.timeout, retry_failed=chosen.retry_failed)
+    print(f"Results: {out_dir / 'index.html'}")
+    return 1 if n_bad else 0
 
 
 def _given(chosen: argparse.Namespace) -> dict[str, str]:
@@ -290,6 +334,13 @@ def run_prompts(chosen: argparse.Namespace) -> int:
     print(f"Mean length: {means}; AUROC of length {auroc(creative, factual):.2f} (0.5: no difference)")
     print(f"Results: {chosen.out}; use them with: attnent study 01 -p prompts={chosen.out} -p n={chosen.n}")
     return 0
+
+
+def run_doctor(chosen: argparse.Namespace) -> int:
+    """Say what this machine has. 0 where all of it is enough."""
+    from attnent.study.doctor import doctor  # takes its time to load
+
+    return doctor(out_folder(chosen.out_dir))
 
 
 def run_score(chosen: argparse.Namespace) -> int:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from attnent.study.index import Outcome
 
 ANALYSIS_SECONDS = 45.0  # of one notebook, whatever the model: its kernel, tables, figures and pages
-_RECORDS = ("n", "max_new_tokens", "batch_size")  # parameters of notebooks that let a model write
-_OF_A_RECORDING = (*_RECORDS, "prompts", "source", "shots", "temperature", "seed")  # same values: recorded once
+RECORDS = ("n", "max_new_tokens", "batch_size")  # parameters of notebooks that let a model write
+_OF_A_RECORDING = (*RECORDS, "prompts", "source", "shots", "temperature", "seed")  # same values: recorded once
 
 
 class Speed(BaseModel):
@@ -30,23 +30,23 @@ def estimate(values: Mapping[Path, Mapping[str, Any]], folders: Mapping[Path, Pa
 
     Responses are counted as long as they may become, so it is an upper bound; what is recorded already takes no time.
     """
-    seconds = {notebook: took for notebook, folder in folders.items() if (took := _took(folder)) is not None}
+    seconds = {notebook: before for notebook, folder in folders.items() if (before := took(folder)) is not None}
     new = {notebook: given for notebook, given in values.items() if notebook not in seconds}
     speed = None
-    if recording := [given for given in new.values() if set(_RECORDS) <= set(given)]:
-        speed = _measured(recording[0])
+    if recording := [given for given in new.values() if set(RECORDS) <= set(given)]:
+        speed = measured(recording[0])
         if speed is None:
             return ""
     seen: set[str] = set()
     for notebook, given in new.items():
-        n_tokens = _most_tokens(given, seen) if speed else 0
+        n_tokens = most_tokens(given, seen) if speed else 0
         seconds[notebook] = ANALYSIS_SECONDS + (speed.loading + n_tokens / speed.tokens_per_second if speed else 0)
     told = f", as the model writes {speed.tokens_per_second:.0f} tokens a second here" if speed else ""
-    each = ", ".join(f"{notebook.name[:2]} {_minutes(seconds[notebook])}" for notebook in values)
-    return f"Estimate: at most {_minutes(sum(seconds.values()))}{told} ({each})"
+    each = ", ".join(f"{notebook.name[:2]} {minutes(seconds[notebook])}" for notebook in values)
+    return f"Estimate: at most {minutes(sum(seconds.values()))}{told} ({each})"
 
 
-def _took(folder: Path) -> float | None:
+def took(folder: Path) -> float | None:
     """How long a notebook took before, whole as it is now."""
     try:
         outcome = Outcome.model_validate_json((folder / "outcome.json").read_bytes())
@@ -55,7 +55,7 @@ def _took(folder: Path) -> float | None:
     return outcome.seconds if outcome.status == "complete" else None
 
 
-def _measured(given: Mapping[str, Any]) -> Speed | None:
+def measured(given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Speed | None:
     """The speed of the model in a process of its own, which gives its memory back; None where it cannot be loaded."""
     options = {
         "--batch-size": given["batch_size"],
@@ -65,15 +65,15 @@ def _measured(given: Mapping[str, Any]) -> Speed | None:
     told = [text for name, value in options.items() if value is not None for text in (name, str(value))]
     command = [sys.executable, "-m", "attnent.model.speed", given["model"], *told]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         return Speed.model_validate(json.loads(done.stdout.splitlines()[-1]))
     except (OSError, subprocess.CalledProcessError, ValueError, IndexError):
         return None  # the notebooks will say what is wrong with it
 
 
-def _most_tokens(given: Mapping[str, Any], seen: set[str]) -> int:
+def most_tokens(given: Mapping[str, Any], seen: set[str]) -> int:
     """How many tokens a notebook writes and reads at most; none where one before it records the same."""
-    if not set(_RECORDS) <= set(given):
+    if not set(RECORDS) <= set(given):
         return 0
     recording = json.dumps({name: given.get(name) for name in _OF_A_RECORDING})
     if recording in seen:
@@ -85,5 +85,8 @@ def _most_tokens(given: Mapping[str, Any], seen: set[str]) -> int:
     return times * given["n"] * given["max_new_tokens"]
 
 
-def _minutes(seconds: float) -> str:
+def minutes(seconds: float) -> str:
+    """A time in seconds, minutes or hours."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

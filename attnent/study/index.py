@@ -36,6 +36,7 @@ class Outcome(BaseModel):
     effect_name: str = ""
     parameters: dict[str, Any]
     changed: dict[str, Any] = {}
+    source: str = ""  # checksum of the notebook's cells; "" where it is not known
     status: Literal["complete", "failed"]
     error: str
     started: str = ""
@@ -70,6 +71,11 @@ def listed(out_dir: Path) -> list[Listed]:
         Listed(PurePosixPath(folder.relative_to(out_dir).as_posix()), *_read(folder / "outcome.json"))
         for folder in folders
     ]
+
+
+def outcome_in(folder: Path) -> Outcome | None:
+    """What came of the notebook that is kept in a folder; None where there is nothing, or it cannot be read."""
+    return _read(folder / "outcome.json")[0]
 
 
 def write_index(out_dir: Path) -> Path:

@@ -22,17 +22,18 @@ from attnent.progress import HEADLESS
 from attnent.store.files import DiskFullError, saying_where_full, sweep, write_whole
 from attnent.store.folders import digest, one_segment
 from attnent.study import StudyError
-from attnent.study.index import Outcome, reason_of
-from attnent.study.parameters import changed_parameters, check_names, parameters_of
+from attnent.study.index import Outcome, outcome_in, reason_of
+from attnent.study.parameters import changed_parameters, check_names, parameters_of, source_of
 from attnent.study.report import answer_of, question_of, title_of, write_report
 
 
-def run_notebook(notebook: Path, parameters: Mapping[str, Any], folder: Path) -> Outcome:
+def run_notebook(notebook: Path, parameters: Mapping[str, Any], folder: Path, *, again: bool = True) -> Outcome:
     """Execute one notebook and keep notebook.ipynb, report.html and outcome.json in `folder`.
 
     The outcome says "complete" only where every cell ran. A failed notebook is kept too, with the error in it. Waits
-    for another process that writes the folder. Raises StudyError, with nothing written, for a parameter that the
-    notebook does not have or whose value does not fit; and where the folder cannot be written.
+    for another process that writes the folder; what is complete there already is run only `again`. Raises StudyError,
+    with nothing written, for a parameter that the notebook does not have or whose value does not fit; and where the
+    folder cannot be written.
     """
     known = parameters_of(notebook)
     check_names(parameters, known, f"{notebook.name} has")
@@ -40,6 +41,9 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], folder: Path) ->
     changed = changed_parameters(known, values)
     try:
         with saying_where_full(folder), _held(folder):
+            before = None if again else same_before(notebook, values, folder)
+            if before is not None and before.status == "complete":
+                return before
             return _run_into(notebook, values, changed, folder)
     except DiskFullError as error:
         raise StudyError(str(error)) from error
@@ -53,6 +57,15 @@ def study_folder(out_dir: Path, model: str, notebook: Path, parameters: Mapping[
     folder = out_dir / "study" / one_segment(model) / notebook.stem
     changed = changed_parameters(parameters_of(notebook), parameters)
     return folder / digest(changed) if changed else folder
+
+
+def same_before(notebook: Path, parameters: Mapping[str, Any], folder: Path) -> Outcome | None:
+    """What came of this notebook, as it is now, with these parameters before; None where nothing did."""
+    outcome, changed = outcome_in(folder), changed_parameters(parameters_of(notebook), parameters)
+    if outcome is None or outcome.source not in ("", source_of(notebook)):
+        return None
+    is_same = outcome.changed == changed and outcome.parameters.get("model") == parameters.get("model")
+    return outcome if is_same else None
 
 
 @contextlib.contextmanager
@@ -75,6 +88,7 @@ def _held(folder: Path) -> Generator[None]:
 def _run_into(notebook: Path, values: dict[str, Any], changed: dict[str, Any], folder: Path) -> Outcome:
     temporary = folder / "notebook.running.ipynb"
     (folder / "outcome.json").unlink(missing_ok=True)  # what stands there is of an earlier run
+    source = source_of(notebook)
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     error = _execute(notebook, values, temporary)
     node = nbformat.read(temporary, as_version=4)
@@ -86,6 +100,7 @@ def _run_into(notebook: Path, values: dict[str, Any], changed: dict[str, Any], f
         "question": question_of(node),
         "parameters": values,
         "changed": changed,
+        "source": source,
         "status": "failed" if error else "complete",
         "error": error,
         "started": started.isoformat(timespec="seconds"),

@@ -14,6 +14,7 @@ import nbformat
 from nbformat import NotebookNode
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from attnent.store.files import checksum
 from attnent.study import StudyError
 
 _TYPES = {
@@ -97,12 +98,29 @@ def parameters_of(notebook: Path) -> dict[str, Parameter]:
     return {parameter.name: parameter for parameter in found}
 
 
-def check_names(given: Iterable[str], known: Collection[str], owner: str) -> None:
+def read_given(given: Mapping[str, str], known: Mapping[Path, Mapping[str, Parameter]]) -> dict[Path, dict[str, Any]]:
+    """For each notebook those of the given texts that it takes, read. Raises StudyError for one that none takes."""
+    check_names(set(given) - {"model", "out_dir"}, set().union(*known.values()), "these notebooks have")
+    values = {
+        notebook: {name: has[name].read(text) for name, text in given.items() if name in has}
+        for notebook, has in known.items()
+    }
+    if any(value.get("sets", 1) < 1 for value in values.values()):
+        raise StudyError(f"sets is {given['sets']}; give 1 or more")
+    return values
+
+
+def check_names(given: Iterable[str], known: Collection[str], owner: str, kind: str = "parameter") -> None:
     """Raise StudyError for a name that is not known, with the nearest one that is. `owner` begins the sentence."""
     for name in sorted(set(given) - set(known)):
         near = difflib.get_close_matches(name, known, n=1)
         advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known)) or 'none'}"
-        raise StudyError(f"{owner} no parameter {name}; {advice}")
+        raise StudyError(f"{owner} no {kind} {name}; {advice}")
+
+
+def source_of(notebook: Path) -> str:
+    """A checksum of what stands in a notebook's cells, whatever came of them. Raises StudyError."""
+    return checksum(json.dumps([cell.source for cell in _read(notebook).cells if "source" in cell]))
 
 
 def changed_parameters(known: Mapping[str, Parameter], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Notebooks over many models and parameters: what is run, what it will take, and running it."""
