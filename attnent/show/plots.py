@@ -35,7 +35,7 @@ def curves(
 
     Each table has the columns group, step, mean, low, high, n (`analysis.curve`); where group is categorical, a group
     has the line of its category. `window` shades the matched window; steps on both sides of 0 have a line there. Steps
-    that fewer than a third of a group's responses reach do not set the scale; what lies beyond is cut, and it is said.
+    that fewer than a tenth of a group's responses reach do not set the scale; what lies beyond is cut, and it is said.
     """
     if all(table.empty for table in by_measure.values()):
         return style.too_few(title)
@@ -50,7 +50,7 @@ def curves(
             _curve(figure, table, measure, str(group), looks[str(group)], **place)
         figure.update_yaxes(title_text=style.axis_title(measure), range=_scale(tables, measure), row=row, col=1)
     if any(figure.layout[axis].range for axis in figure.layout if axis.startswith("yaxis")):
-        x_title += "; scale: steps that a third of each group reaches"
+        x_title += "; scale: steps that a tenth of each group reaches"
     if window is not None:
         figure.add_vrect(x0=-0.5, x1=window - 0.5, fillcolor="#888", opacity=0.12, line_width=0, row="all", col=1)
         x_title += f"; shaded: the matched window of {window} steps"
@@ -94,7 +94,7 @@ def _bounds(measure: str) -> tuple[float | None, float | None]:
 def _scale(table: pd.DataFrame, measure: str) -> list[float] | None:
     """The ends of the axis, where some steps do not count for it; else None."""
     most = table.groupby("group", observed=True)["n"].transform("max")
-    few = table.loc[table["n"] < most / 3, "step"]
+    few = table.loc[table["n"] < most / 10, "step"]
     counted = table[~table["step"].isin(few)]
     ends = [
         [of["low"].clip(*_bounds(measure)).min(), of["high"].clip(*_bounds(measure)).max()] for of in (counted, table)
