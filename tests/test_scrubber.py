@@ -19,7 +19,7 @@ import attnent as ae
 from attnent.show.scrubber import Scrubber, ScrubberError, page_scripts, saved_elements, widget
 from attnent.show.scrubber.colours import INKS, RAMPS, shade_of
 from attnent.show.scrubber.packing import Levels, to_levels
-from attnent.show.scrubber.page import element
+from attnent.show.scrubber.page import STYLE, element
 from attnent.trace import DERIVED, MEASURES, measure
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror="alert(1)">'
@@ -414,6 +414,29 @@ def test_one_ink_stands_out_from_every_colour_behind_text(scheme):
     for background in RAMPS[scheme]:
         low, high = sorted((luminance(background), luminance(INKS[scheme])))
         assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def ratio(*colours: str) -> float:
+    """The contrast of two colours (WCAG 2)."""
+    low, high = sorted(map(luminance, colours))
+    return (high + 0.05) / (low + 0.05)
+
+
+PAGES = [("light", "#ffffff"), ("dark", "#17191b"), ("dark", "#111111")]  # of reports, and of JupyterLab
+
+
+@pytest.mark.parametrize(("scheme", "page"), PAGES)
+def test_text_lines_and_marks_stand_out_from_every_page(scheme, page):
+    named = re.findall(r"--(\w+): light-dark\((#\w{6}), (#\w{6})\)", STYLE)
+    colours = {name: dark if scheme == "dark" else light for name, light, dark in named}
+    least = dict.fromkeys(("ink", "faint", "main", "wrong"), 4.5)  # text
+    least |= dict.fromkeys(("second", "look", "follow", "sink", "prompt", "generated"), 3)  # lines and marks
+    assert {*least} | {"rule", "soft"} == {*colours}
+    for name, smallest in least.items():
+        behind = [ratio(colours[name], ground) for ground in (page, colours["soft"])]
+        print(f"{scheme} {page} {name}: {min(behind):.1f}")  # seen with pytest -rP
+        assert min(behind) >= smallest, name
+    assert min(ratio(colours["look"], ground) for ground in RAMPS[scheme]) >= 3
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

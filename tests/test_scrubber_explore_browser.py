@@ -224,19 +224,6 @@ def test_responses_are_sorted_searched_and_chosen_in_a_table(saved):
     one.check()
 
 
-def test_ten_thousand_responses_are_walked_through_and_few_rows_stand_in_the_page(saved):
-    of_one = made_up_trace([" a", " b"], n_layers=1, n_heads=1)
-    one = saved(Scrubber({f"r{place}": of_one for place in range(10_000)}))
-    one.page.locator(".attnent .responses summary").click()
-    assert one.page.locator(".attnent .rows tbody tr").count() < 40
-    press(one.page, "]", "]")
-    assert state_of(one.page)[0] == "r2"
-    one.page.locator(".attnent .rows").evaluate("box => (box.scrollTop = box.scrollHeight)")
-    one.page.get_by_role("cell", name="r9999").click()
-    assert state_of(one.page)[0] == "r9999"
-    one.check()
-
-
 def test_text_can_be_selected_and_selecting_chooses_no_token(saved):
     one = saved(Scrubber(made_up_trace(words(30))))
     first, last = (one.page.locator(".attnent .token").nth(place).bounding_box() for place in (2, 6))

@@ -156,10 +156,25 @@ def test_a_response_is_read_again_where_a_reader_asks_for_its_top_keys():
     assert scrubber.asked == "", "it can be asked for again"
 
 
-def test_a_reader_that_gives_no_top_keys_is_told_so():
-    scrubber = Scrubber({"a": made_up_trace(WORDS)}, read=lambda trace: trace)
-    with pytest.raises(ScrubberError, match="let it read with top_keys=8"):
-        scrubber.asked = "a"
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (lambda trace: trace, "let it read with top_keys=8"),
+        (lambda trace: looking(made_up_trace(WORDS[::-1])), "has other tokens than this response"),
+        (lambda trace: looking(made_up_trace(WORDS[:3])), "has other tokens than this response"),
+        (lambda trace: 1 / 0, "ZeroDivisionError: division by zero"),
+    ],
+    ids=["no top keys", "other tokens", "fewer tokens", "an error"],
+)
+def test_where_a_response_cannot_be_read_again_the_reader_is_told_why_and_can_ask_again(read, said):
+    scrubber = Scrubber({"a": made_up_trace(WORDS), "b": made_up_trace(WORDS)}, read=read)
+    for _ in range(2):
+        with pytest.raises((ScrubberError, ZeroDivisionError)):
+            scrubber.asked = "b"
+        assert scrubber.unread[0] == "b"
+        assert said in scrubber.unread[1]
+        assert (scrubber.asked, scrubber.looks) == ("", b"")
+        scrubber.unread = ["", ""]
 
 
 @pytest.mark.slow
@@ -167,9 +182,7 @@ def test_the_bundled_model_reads_a_recorded_response_again_and_tells_where_it_lo
     model, tokenizer = ae.load_model("tiny")
     (trace,) = ae.generate(model, tokenizer, ["Tell me about Sybil Dorn."], max_new_tokens=12, top_keys=8)
     without = trace.drop_vars(["top_key", "top_weight"]).drop_dims(["place", "key", "top_layer", "top_head"])
-    scrubber = Scrubber(
-        {"a": without}, read=lambda one: ae.read_again(model, tokenizer, one)
-    )
+    scrubber = Scrubber({"a": without}, read=lambda one: ae.read_again(model, tokenizer, one))
     scrubber.asked = "a"
     size = int.from_bytes(scrubber.looks[:4], "little")
     weights = np.frombuffer(scrubber.looks, "<f4", offset=4 + size)[trace.top_weight.size :]

@@ -169,8 +169,8 @@ class _Block:
 
 def _facts(trace: xr.Dataset) -> dict[str, Any]:
     facts: dict[str, Any] = {name: str(trace.attrs.get(name) or "") for name in ("prompt", "model", "finish_reason")}
-    if "answer_confidence" in trace.attrs:
-        facts["confidence"] = float(trace.attrs["answer_confidence"])
+    if np.isfinite(confidence := float(trace.attrs.get("answer_confidence", np.nan))):
+        facts["confidence"] = confidence
     return facts | {
         "layers": trace["layer"].values.tolist(),
         "kinds": trace["layer_kind"].values.tolist(),
@@ -205,14 +205,16 @@ def look_words(trace: xr.Dataset) -> Float[np.ndarray, " word"]:
     return np.concatenate([np.empty(0), *(part.values.ravel() for part in parts)]).astype(np.float32)
 
 
-def look_message(id_: str, trace: xr.Dataset) -> bytes:
-    """Where the heads of one response look, as bytes: a header in JSON, then `look_words`.
+def look_message(id_: str, trace: xr.Dataset, tokens: Sequence[str]) -> bytes:
+    """Where the heads of one response of these tokens look, as bytes: a header in JSON, then `look_words`.
 
-    Raises ScrubberError where it was read without its top keys.
+    Raises ScrubberError where it was read without its top keys, or as other tokens.
     """
     looks = looks_of(trace)
     if looks is None:
         raise ScrubberError("what `read` gave back has no top keys; let it read with top_keys=8")
+    if trace["token"].values.tolist() != [*tokens]:
+        raise ScrubberError("what `read` gave back has other tokens than this response; read with ae.read_again")
     text = json.dumps({"id": id_, "n": trace.sizes["step"], **looks}, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     return b"".join([len(text).to_bytes(4, "little"), text, look_words(trace).tobytes()])

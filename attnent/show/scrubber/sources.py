@@ -111,13 +111,13 @@ def _labels_of(run: Run, name: str, columns: list[str]) -> pd.DataFrame:
 
 def _grades_of(run: Run) -> dict[str, str]:
     """The grade of each response; where judges disagree, what each of them said."""
-    graded = _labels_of(run, "grades", ["response_id", "grade"]).groupby("response_id")["grade"]
+    graded = _labels_of(run, "grades", ["response_id", "grade"]).dropna().groupby("response_id")["grade"]
     return {str(id_): " / ".join(dict.fromkeys(map(str, said))) for id_, said in graded}
 
 
-def checked_grades(grades: Mapping[str, str] | pd.Series, ids: Iterable[str]) -> dict[str, str]:
-    """Grades by response id. Raises ScrubberError where none is of a response shown."""
-    known = {str(id_): str(grade) for id_, grade in grades.items()}
+def checked_grades(grades: Mapping[str, object] | pd.Series, ids: Iterable[str]) -> dict[str, str]:
+    """Grades by response id, "" where one is missing. Raises ScrubberError where none is of a response shown."""
+    known = {str(id_): "" if pd.isna(grade) else str(grade) for id_, grade in grades.items()}
     if known and not set(known) & set(ids):
         raise ScrubberError(f"none of the grades is of a response shown; their ids should be {listed(ids)}")
     return known

@@ -54,12 +54,13 @@ class Scrubber(anywidget.AnyWidget):
     can_read = traitlets.Bool(False).tag(sync=True)
     asked = traitlets.Unicode("").tag(sync=True)  # the response that a reader wants read again
     looks = traitlets.Bytes().tag(sync=True)  # where its heads look
+    unread = traitlets.List(["", ""]).tag(sync=True)  # the response that could not be read, and why
 
     def __init__(
         self,
         source: Source,
         *,
-        grades: Mapping[str, str] | pd.Series | None = None,
+        grades: Mapping[str, object] | pd.Series | None = None,
         errors: pd.DataFrame | None = None,
         maps: Sequence[str] = MAPS,
         decode: Callable[[int], str] | None = None,
@@ -107,9 +108,17 @@ class Scrubber(anywidget.AnyWidget):
 
     @traitlets.observe("asked")
     def _read_again(self, change: traitlets.Bunch) -> None:
-        """Read the response that was asked for again, and send where its heads look."""
-        if self._read is not None and change.new in self._responses:
-            self.looks = look_message(change.new, self._read(self._trace(change.new)))
+        """Read the response that was asked for again, and send where its heads look, or why that is not known."""
+        id_ = change.new
+        if self._read is None or id_ not in self._responses:
+            return
+        try:
+            self.looks = look_message(id_, self._read(self._trace(id_)), self._responses[id_]["tokens"])
+            self.unread = ["", ""]
+        except Exception as error:
+            self.unread = [id_, f"{type(error).__name__}: {error}"]
+            raise
+        finally:
             self.asked = ""
 
     def save(self, path: str | Path) -> None:

@@ -3,6 +3,8 @@
 import { range } from "./elements.js";
 import { sameShape, valueAt } from "./data.js";
 
+const LONGEST = 64_000_000; // pairs of words that are compared: two responses of 8,000
+
 /** The words of a response, each with its text and the token of each of its characters; parts of a character are one. */
 function wordsOf({ tokens, groups }) {
   const rest = new Set(groups.flatMap(([start, stop]) => Array.from({ length: stop - start - 1 }, (_, i) => start + 1 + i)));
@@ -19,12 +21,17 @@ function wordsOf({ tokens, groups }) {
   });
 }
 
-/** Pairs of places of a longest common subsequence; ends that are alike are paired beforehand. */
+/**
+ * Pairs of places of a longest common subsequence; ends that are alike are paired beforehand, and they alone where what
+ * is left between them is too long.
+ */
 function commonPlaces(a, b) {
   let first = 0, last = 0;
   while (first < a.length && first < b.length && a[first] === b[first]) first++;
   while (last < a.length - first && last < b.length - first && a.at(-1 - last) === b.at(-1 - last)) last++;
-  const n = a.length - first - last, m = b.length - first - last, lengths = new Uint16Array((n + 1) * (m + 1));
+  let n = a.length - first - last, m = b.length - first - last;
+  if (n * m > LONGEST) n = m = 0;
+  const lengths = new Uint16Array((n + 1) * (m + 1));
   for (let i = n - 1; i >= 0; i--)
     for (let j = m - 1; j >= 0; j--)
       lengths[i * (m + 1) + j] = a[first + i] === b[first + j]
@@ -40,14 +47,17 @@ function commonPlaces(a, b) {
   return pairs;
 }
 
-/** For each token of `a` the token of `b` in the same place of the same word, -1 where `b` lacks the word. */
+/** For each token of either the token of the other in the same place of the same word, -1 where the other lacks it. */
 function aligned(a, b) {
-  const [mine, theirs] = [a, b].map(wordsOf), found = new Int32Array(a.n).fill(-1);
-  for (const [i, j] of commonPlaces(mine.map(({ text }) => text), theirs.map(({ text }) => text)))
+  const [mine, theirs] = [a, b].map(wordsOf), [toB, toA] = [a, b].map(({ n }) => new Int32Array(n).fill(-1));
+  const numbers = new Map(), number = ({ text }) => numbers.get(text) ?? (numbers.set(text, numbers.size), numbers.size - 1);
+  for (const [i, j] of commonPlaces(mine.map(number), theirs.map(number)))
     mine[i].owners.forEach((step, place) => {
-      if (found[step] < 0) found[step] = theirs[j].owners[place];
+      const other = theirs[j].owners[place];
+      if (toB[step] < 0) toB[step] = other;
+      if (toA[other] < 0) toA[other] = step;
     });
-  return found;
+  return [toB, toA];
 }
 
 /** For each token of `a` that of `b` in the same step. */
@@ -56,7 +66,7 @@ const inStep = (a, b) => Int32Array.from({ length: a.n }, (_, step) => (step < b
 export class Pair {
   constructor(a, b) {
     Object.assign(this, { a, b, isByText: a.prompt === b.prompt, limits: {} });
-    [this.toB, this.toA] = this.isByText ? [aligned(a, b), aligned(b, a)] : [inStep(a, b), inStep(b, a)];
+    [this.toB, this.toA] = this.isByText ? aligned(a, b) : [inStep(a, b), inStep(b, a)];
     this.nPaired = this.toB.filter((step) => step >= 0).length;
     this.hasMaps = sameShape(a, b);
   }

@@ -85,31 +85,35 @@ export const placeOf = ({ layers, n_heads }, cell) =>
 export const sameShape = (a, b) =>
   a.model === b.model && a.n_heads === b.n_heads && String(a.layers) === String(b.layers);
 
-const levelOf = ({ low, high, code }, step, cell) => {
-  const level = code[step * low.length + cell];
-  return level === MISSING ? NaN : low[cell] + (level * (high[cell] - low[cell])) / (LEVELS - 1);
-};
 const keysAt = ({ nKeys, layers, n_heads }, step, cell) => nKeys[step * layers.length + Math.floor(cell / n_heads)];
 
-/** The number of a head, NaN where it is missing. */
-export function valueAt(response, name, step, cell) {
-  if (response.maps[name]) return levelOf(response.maps[name], step, cell);
-  return OF_ENTROPY[name].of(levelOf(response.maps.entropy, step, cell), keysAt(response, step, cell));
+/** What gives the number of a head in a step, NaN where it is missing. */
+export function readerOf(response, name) {
+  const { low, high, code } = response.maps[name] ?? response.maps.entropy, { nCells } = response;
+  const read = (step, cell) => {
+    const level = code[step * nCells + cell];
+    return level === MISSING ? NaN : low[cell] + (level * (high[cell] - low[cell])) / (LEVELS - 1);
+  };
+  if (response.maps[name]) return read;
+  return (step, cell) => OF_ENTROPY[name].of(read(step, cell), keysAt(response, step, cell));
 }
+
+export const valueAt = (response, name, step, cell) => readerOf(response, name)(step, cell);
 
 /** By how much that number may be off. */
 export function errorAt(response, name, step, cell) {
   const { low, high } = response.maps[name] ?? response.maps.entropy, error = (high[cell] - low[cell]) / (2 * (LEVELS - 1));
   if (response.maps[name]) return error;
-  const entropy = levelOf(response.maps.entropy, step, cell);
+  const entropy = valueAt(response, "entropy", step, cell);
   return Math.abs(error * OF_ENTROPY[name].slope(entropy, keysAt(response, step, cell)));
 }
 
 /** A head at every step; a cell below 0 is the mean of all. */
-export const seriesOf = (response, name, cell) =>
-  cell < 0
-    ? response.means[name]
-    : Float32Array.from({ length: response.n }, (_, step) => valueAt(response, name, step, cell));
+export function seriesOf(response, name, cell) {
+  if (cell < 0) return response.means[name];
+  const read = readerOf(response, name);
+  return Float32Array.from({ length: response.n }, (_, step) => read(step, cell));
+}
 
 // ---- what is usual
 
@@ -189,13 +193,15 @@ function momentsOf(data, response, name) {
   if (known[name]) return known[name];
   const [n, sum, squares] = range(0, 3).map(() => new Float64Array(response.nCells));
   const group = alike(data, response);
-  for (const one of group)
+  for (const one of group) {
+    const read = readerOf(one, name);
     for (let step = 0; step < one.n; step++)
       for (let cell = 0; cell < one.nCells; cell++) {
-        const value = valueAt(one, name, step, cell);
+        const value = read(step, cell);
         if (!Number.isFinite(value)) continue;
         n[cell] += 1, sum[cell] += value, squares[cell] += value * value;
       }
+  }
   for (const one of group) (one.moments ??= {})[name] = { n, sum, squares };
   return known[name];
 }

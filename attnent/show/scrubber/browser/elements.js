@@ -18,8 +18,15 @@ export const faint = (text) => h("span", { class: "faint" }, text);
 export const button = (text, onclick, about = {}) =>
   Object.assign(h("button", { type: "button", ...about }, text), { onclick });
 export const titledBlock = (title, ...children) => h("div", {}, h("div", { class: "heading" }, title), ...children);
-export const options = (select, pairs) =>
-  select.replaceChildren(...pairs.map(([value, text, title]) => h("option", { value, title: title ?? "" }, text)));
+const listed = new WeakMap();
+
+/** Fill a list of choices, which is left alone where it has them already: it may be 10,000 long. */
+export function options(list, choices) {
+  const known = JSON.stringify(choices);
+  if (listed.get(list) === known) return;
+  listed.set(list, known);
+  list.replaceChildren(...choices.map(([value, text, title = ""]) => h("option", { value, title }, text)));
+}
 
 // ---- numbers
 
@@ -89,7 +96,9 @@ export function hatch(context) {
 
 // ---- tokens as text: what cannot be seen gets a mark
 
-export const HIDDEN = /([\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff])/;
+const JOINED = "[\\p{Lo}\\p{M}\\p{Emoji_Modifier}\\p{Extended_Pictographic}]"; // where U+200C and U+200D have their place
+export const HIDDEN = new RegExp("([\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]" +
+  `|(?<!${JOINED})[\\u200c\\u200d]|[\\u200c\\u200d](?!${JOINED}))`, "u");
 
 function mark(character) {
   const code = character.codePointAt(0), known = { "\n": "↵", "\t": "⇥", " ": "·" }[character];
@@ -102,5 +111,5 @@ export function pieces(text) {
   return parts.flatMap((one) => [isBlank || HIDDEN.test(one) ? h("i", {}, mark(one)) : one, one === "\n" ? "\n" : ""]);
 }
 
-export const spoken = (text) => [...text].map((one) => (HIDDEN.test(one) ? mark(one) : one)).join("");
+export const spoken = (text) => text.split(HIDDEN).map((one) => (HIDDEN.test(one) ? mark(one) : one)).join("");
 export const quoted = (text) => h("bdi", { class: "quoted" }, spoken(text));

@@ -5,7 +5,7 @@ import { topKeys } from "./data.js";
 
 export class Looks {
   constructor(panel) {
-    Object.assign(this, { panel, scrubber: panel.scrubber, response: panel.response, marked: [] });
+    Object.assign(this, { panel, scrubber: panel.scrubber, response: panel.response, marked: [], said: "" });
   }
 
   /** The tokens of the prompt, where it was sent in tokens; else null. */
@@ -17,6 +17,7 @@ export class Looks {
 
   /** Mark the keys of a step; gives back what to say of them. */
   go(step) {
+    this.said = "";
     for (const span of this.marked) span.classList.remove("looked");
     this.marked = [];
     const { followed } = this.scrubber, { response } = this;
@@ -54,10 +55,13 @@ export class Looks {
         `${layers.join(", ")}; heads ${heads.join(", ")}.`);
     }
     if (!model.get("can_read")) return faint("Recorded without its top keys; record with top_keys=8.");
-    return button("read this response again", () => {
+    const again = button("read this response again", () => {
       model.set("asked", response.id);
       model.save_changes();
-      scrubber.live.textContent = "reading";
     });
+    const [id, why] = model.get("unread"), isAsked = model.get("asked") === response.id;
+    this.said = isAsked ? "This response is read again, which takes a running kernel and its model."
+      : id === response.id ? `It could not be read: ${why}.` : "";
+    return h("div", {}, isAsked ? "" : again, faint(this.said));
   }
 }

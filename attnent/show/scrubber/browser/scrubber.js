@@ -49,10 +49,11 @@ class Scrubber {
     el.replaceChildren(this.root);
     this.slider.oninput = () => this.set({ step: Number(this.slider.value) });
     this.root.onkeydown = (event) => this.key(event);
-    this.listener = () => this.isSetting || this.draw();
-    for (const name of STATE) model.on(`change:${name}`, this.listener);
-    this.learner = () => this.learn(unpackLooks(model.get("looks")));
-    model.on("change:looks", this.learner);
+    const changed = () => this.isSetting || this.draw(), told = () => this.tellOfReading();
+    const learnt = () => this.learn(unpackLooks(model.get("looks")));
+    const ofState = Object.fromEntries(STATE.map((name) => [name, changed]));
+    this.listeners = Object.entries({ ...ofState, looks: learnt, asked: told, unread: told });
+    for (const [name, listener] of this.listeners) model.on(`change:${name}`, listener);
     this.figures = (event) => this.openHead(event);
     document.addEventListener("click", this.figures);
     this.watcher = new ResizeObserver(() => requestAnimationFrame(() => this.resize()));
@@ -75,6 +76,8 @@ class Scrubber {
     options(controls.grade, [["", `all (${responses.length})`], ...ofGrades]);
     options(controls.measure, titles);
     options(controls.overlay, [["", "none"], ...titles]);
+    [this.samePrompt, this.others] = ["same prompt", "all"].map((label) => h("optgroup", { label }));
+    controls.compared.append(h("option", { value: "" }, "none"), this.samePrompt, this.others);
     controls.grade.parentNode.hidden = !grades.size;
     controls.compared.parentNode.hidden = responses.length < 2;
     return controls;
@@ -193,6 +196,12 @@ class Scrubber {
     for (const panel of this.panels) if (panel.response.id === looks.id) panel.learn(looks);
   }
 
+  /** That a response is read again, or why it could not be. */
+  tellOfReading() {
+    for (const panel of this.panels) panel.go(panel.step, true);
+    this.live.textContent = this.panels.map((panel) => panel.looks.said).join(" ");
+  }
+
   goUnusual(move) {
     const step = this.panels[0].unusual(move);
     if (step === null) this.live.textContent = "too few tokens to say which is unusual";
@@ -273,11 +282,11 @@ class Scrubber {
     const { responses, byId } = this.data, shown = byId.get(state.response);
     const inGrade = responses.filter(({ id, grade }) => !state.grade || grade === state.grade || id === state.response);
     const label = ({ id, grade, n }) => [id, [id, grade, counted(n)].filter(Boolean).join(" · ")];
+    const same = responses.filter((one) => one !== shown && one.prompt === shown.prompt);
     options(this.controls.response, inGrade.map(label));
-    const isSame = (one) => one.prompt === shown.prompt, others = responses.filter((one) => one !== shown);
-    const same = others.filter(isSame), rest = responses.filter((one) => one === shown || !isSame(one));
-    options(this.controls.compared, [["", "none"], ...same.map(label).map(([id, text]) => [id, `same prompt: ${text}`]),
-      ...rest.map(label)]);
+    options(this.samePrompt, same.map(label));
+    options(this.others, responses.map(label));
+    this.samePrompt.hidden = !same.length;
     const ids = [state.response, state.compared].filter((id, place) => place === 0 || id);
     this.panels = ids.map((id) => new Panel(this, byId.get(id)));
     const [first, second] = this.panels;
@@ -333,8 +342,7 @@ class Scrubber {
   close() {
     this.watcher.disconnect();
     document.removeEventListener("click", this.figures);
-    for (const name of STATE) this.model.off(`change:${name}`, this.listener);
-    this.model.off("change:looks", this.learner);
+    for (const [name, listener] of this.listeners) this.model.off(`change:${name}`, listener);
   }
 }
 

@@ -74,7 +74,7 @@ export class ResponseTable {
       const shown = String(text ? text(one) : of(one));
       return h("td", { title: shown }, h("bdi", {}, shown));
     });
-    const row = h("tr", { class: isShown ? "shown" : "", "aria-selected": isShown }, ...cells);
+    const row = h("tr", { class: isShown ? "shown" : "", "aria-current": isShown }, ...cells);
     row.onclick = () => getSelection().isCollapsed && this.scrubber.choose("response", one.id);
     return row;
   }

@@ -3,7 +3,7 @@
 import {
   button, clamp, ends, fill, format, h, hatch, nameAxis, places, range, s, scale, shade, titled, write,
 } from "./elements.js";
-import { valueAt } from "./data.js";
+import { readerOf } from "./data.js";
 
 const WHOLE = { left: 50, right: 10, top: 4 }, NARROWEST = 8; // pixels; tokens
 
@@ -45,23 +45,28 @@ export class Whole {
 
   /** Values by row and step of all steps, NaN where there is none. */
   values() {
-    const { layers, n_heads, n } = this.response, { name } = this.scrubber.mapped, layer = this.rows.value;
-    if (layer !== "") {
-      const first = layers.indexOf(Number(layer)) * n_heads;
-      return range(0, n_heads).map((head) => range(0, n).map((step) => valueAt(this.response, name, step, first + head)));
-    }
-    return layers.map((_, row) => range(0, n).map((step) => {
-      const known = range(row * n_heads, (row + 1) * n_heads)
-        .map((cell) => valueAt(this.response, name, step, cell)).filter(Number.isFinite);
-      return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : NaN;
-    }));
+    const { layers, n_heads, n } = this.response, read = readerOf(this.response, this.scrubber.mapped.name);
+    const mean = (from, stop) => Float32Array.from({ length: n }, (_, step) => {
+      let sum = 0, nKnown = 0;
+      for (let cell = from; cell < stop; cell++) {
+        const value = read(step, cell);
+        if (Number.isFinite(value)) sum += value, nKnown += 1;
+      }
+      return nKnown ? sum / nKnown : NaN;
+    });
+    if (this.rows.value === "") return layers.map((_, row) => mean(row * n_heads, (row + 1) * n_heads));
+    const first = layers.indexOf(Number(this.rows.value)) * n_heads;
+    return range(first, first + n_heads).map((cell) => mean(cell, cell + 1));
   }
 
   layout() {
     if (!this.node.open || !this.response.n) return;
     const { mapped, data } = this.scrubber, { layers } = this.response, ofHeads = this.rows.value !== "";
-    this.shown = this.values();
-    this.limits = ends(...this.shown);
+    if (this.of?.mapped !== mapped || this.of.rows !== this.rows.value) {
+      this.of = { mapped, rows: this.rows.value };
+      this.shown = this.values();
+      this.limits = ends(...this.shown);
+    }
     this.width = Math.max(170, this.node.clientWidth - WHOLE.left - WHOLE.right);
     this.size = clamp(Math.floor(360 / this.shown.length), 3, 16);
     const height = this.size * this.shown.length, { ratio = window.devicePixelRatio || 1 } = this;
