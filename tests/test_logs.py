@@ -66,6 +66,14 @@ def test_a_task_of_likelihoods_is_refused(tmp_path):
         read_log(lines(tmp_path / "samples.jsonl", harness_row(arguments=request)))
 
 
+def test_several_requests_for_one_document_are_refused(tmp_path):
+    request = harness_row()["arguments"]["gen_args_0"]
+    with pytest.raises(LogError, match=r"line 1 of .* holds 2 requests for one document"):
+        read_log(
+            lines(tmp_path / "samples.jsonl", harness_row(arguments={"gen_args_0": request, "gen_args_1": request}))
+        )
+
+
 def test_arguments_as_older_versions_of_the_harness_wrote_them_are_read(tmp_path):
     row = harness_row(arguments=[["2 + 2?", {"until": []}]])
     del row["metrics"], row["filter"]

@@ -33,7 +33,7 @@ def test_a_log_of_the_harness_gives_what_generating_gave(replay, tmp_path):
     run = run_in(tmp_path)
     row = json.loads(HARNESS.read_text().splitlines()[0])
     model, tokenizer = ae.load_model("tiny")
-    [written] = ae.generate(model, tokenizer, [row["doc"]["question"]], max_new_tokens=120, progress=False)
+    [written] = ae.generate(model, tokenizer, [row["doc"]["question"]], max_new_tokens=64, progress=False)
     read = run.trace("0")
     n = read.sizes["step"]
     assert written.attrs["response"] == read.attrs["response"] == row["resps"][0][0]

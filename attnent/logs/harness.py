@@ -55,11 +55,13 @@ def _prompt(row: dict[str, Any], where: str) -> Any:
         requests = [list(request.values()) for request in requests.values() if isinstance(request, dict)]
     if not isinstance(requests, list) or not all(isinstance(one, list) and one for one in requests):
         raise LogError(f"{where} has no arguments as lm-evaluation-harness writes them; log again with --log_samples")
-    if len(requests) != 1 or len(requests[0]) != 2 or not isinstance(requests[0][1], dict):
+    if not all(isinstance(one[-1], dict) for one in requests):
         raise LogError(
             f"{where} holds likelihoods of given answers and no text that a model wrote; log a task of output_type "
             "generate_until"
         )
+    if len(requests) != 1 or len(requests[0]) != 2:
+        raise LogError(f"{where} holds {len(requests)} requests for one document; log a task that makes one")
     prompt = requests[0][0]
     if isinstance(prompt, list) and len(prompt) == 1:
         with suppress(TypeError, ValueError):
