@@ -30,7 +30,7 @@ MAY_IMPORT = {  # room: the rooms it may import
     "study.sweep": {"study", "tiny"},
 }
 MOST_LINES_OF_A_ROOM_WITH_A_BROWSER = {"show.scrubber": 2_850}  # of which 1,900 run there
-MOST_LINES_OF_MODEL_AND_SPINE = 3_100  # GGUF, texts from elsewhere, steps as they are written, columns, top keys
+MOST_LINES_OF_MODEL_AND_SPINE = 3_150  # GGUF, texts from elsewhere, steps as they are written, columns, top keys
 MOST_LINES_OF_A_ROOM, MOST_LINES_OF_A_FILE, MOST_LINES = 2_550, 500, 21_200  # 2,100 detectors, 2,700 Scrubber
 
 

@@ -147,11 +147,14 @@ def pack(
         "bands": [_band(words, model, *one) for model, common in by_model.items() for one in common.bands.items()],
         "n_words": words.n,
     }
+    return _headed(header, [*words.parts, *levels.parts]), header, tables[0][names[0]]
+
+
+def _headed(header: Mapping[str, Any], parts: Sequence[np.ndarray]) -> bytes:
+    """How long the header is, the header in JSON up to a multiple of 4 bytes, and the numbers."""
     text = json.dumps(header, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
-    parts = [part.tobytes() for part in (*words.parts, *levels.parts)]
-    data = b"".join([len(text).to_bytes(4, "little"), text, *parts])
-    return data, header, tables[0][names[0]]
+    return b"".join([len(text).to_bytes(4, "little"), text, *(part.tobytes() for part in parts)])
 
 
 class _Block:
@@ -215,9 +218,7 @@ def look_message(id_: str, trace: xr.Dataset, tokens: Sequence[str]) -> bytes:
         raise ScrubberError("what `read` gave back has no top keys; let it read with top_keys=8")
     if trace["token"].values.tolist() != [*tokens]:
         raise ScrubberError("what `read` gave back has other tokens than this response; read with ae.read_again")
-    text = json.dumps({"id": id_, "n": trace.sizes["step"], **looks}, allow_nan=False).encode()
-    text += b" " * (-len(text) % 4)
-    return b"".join([len(text).to_bytes(4, "little"), text, look_words(trace).tobytes()])
+    return _headed({"id": id_, "n": trace.sizes["step"], **looks}, [look_words(trace)])
 
 
 def _numbers(
