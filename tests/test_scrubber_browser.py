@@ -426,6 +426,58 @@ def test_in_jupyterlab_it_scrubs_and_python_reads_and_sets_its_state(browser, la
         shut_down_kernel(one.page)
 
 
+READING = """
+import attnent as ae
+import plotly.graph_objects as go
+import plotly.io
+plotly.io.renderers.default = "plotly_mimetype"
+model, tokenizer = ae.load_model("tiny")
+traces = ae.generate(model, tokenizer, ["Tell me about Sybil Dorn."], max_new_tokens=12, progress=False)
+n_tries = 0
+def read(trace):
+    global n_tries
+    n_tries += 1
+    if n_tries == 1:
+        raise MemoryError("no room <b>")
+    return ae.read_again(model, tokenizer, trace)
+scrubber = ae.Scrubber(traces, read=read)
+display(scrubber)
+go.Figure(go.Heatmap(x=[0, 1, 2], y=[0, 1], z=[[1, 2, 3], [4, 5, 6]]), layout={"meta": {"opens": "head"}})
+"""
+
+
+def test_in_jupyterlab_a_reader_has_a_response_read_again_and_is_told_where_that_fails(browser, lab):
+    address, root = lab
+    cells = [nbformat.v4.new_code_cell(source) for source in (READING, "scrubber", "")]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), root / "reading.ipynb")
+    with watched(browser, width=1200) as one:
+        open_notebook(one.page, address, "reading.ipynb")
+        run_all_cells(one.page)
+        first = one.page.locator(".attnent").first
+        first.locator(".map canvas").wait_for(timeout=120_000)
+        first.locator(".map canvas").click(position={"x": 20, "y": 10})
+        again = first.get_by_text("read this response again")
+        again.click()
+        first.locator(".beside").get_by_text("It could not be read: MemoryError: no room <b>.").wait_for()
+        again.click()
+        first.locator(".looked").first.wait_for(timeout=60_000)
+        assert again.is_hidden()
+        for key in "abcdmnopxyvz[]?/0":
+            first.locator(".transport input").press(key)
+        assert one.page.locator(".jp-Cell").count() == 3, "no key was a command of JupyterLab's"
+        cell = one.page.locator(".js-plotly-plot .nsewdrag").first
+        cell.scroll_into_view_if_needed()
+        box = cell.bounding_box()
+        one.page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.75)
+        one.page.wait_for_selector(".js-plotly-plot .hovertext")
+        one.page.mouse.down()
+        one.page.mouse.up()
+        first.get_by_text("Following layer 0, head 1").wait_for()
+        one.check()
+        shut_down_kernel(one.page)
+
+
 def test_notebook_01_runs_in_jupyterlab_and_its_scrubber_scrubs(browser, lab):
     address, root = lab
     node = nbformat.read(NOTEBOOKS / "01_factual_vs_creative.ipynb", as_version=4)
