@@ -333,5 +333,7 @@ def test_the_command_verifies_a_recording(tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.startswith("damaged: b: the trace file")
     assert said.endswith("1 of 3 responses are whole: 1 damaged, 1 missing\n")
-    assert main(["verify", str(tmp_path)]) == 2
+    assert main(["verify", str(tmp_path)]) == 1, "the only Run below"
+    (tmp_path / "empty").mkdir()
+    assert main(["verify", str(tmp_path / "empty")]) == 2
     assert "is not a Run folder" in capsys.readouterr().err
