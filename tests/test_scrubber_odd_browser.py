@@ -75,11 +75,13 @@ def test_ten_thousand_responses_are_sorted_searched_and_walked_through_without_w
     took["search"] = milliseconds(one.page, f"{search}.value = 'is 9999?'; {search}.dispatchEvent(new Event('input'))")
     assert rows_of(one.page) == ["r9999"]
     milliseconds(one.page, f"{search}.value = ''; {search}.dispatchEvent(new Event('input'))")
+    choices = one.page.locator(".attnent .controls select option[value='r77']").element_handles()
     took["next response"] = milliseconds(one.page, pressing("]"))
     took["beside it"] = milliseconds(one.page, pressing("b"))
     print({name: round(time) for name, time in took.items()})  # seen with pytest -rP
     assert max(took.values()) < 500
     assert state_of(one.page)[0] == "r1"
+    assert [choice.evaluate("one => one.isConnected") for choice in choices] == [True, True], "no list is made again"
     assert one.page.locator(".attnent .rows tbody tr").count() < 40
     one.page.locator(".attnent .rows").evaluate("box => (box.scrollTop = box.scrollHeight)")
     one.page.get_by_role("cell", name="r9999").click()
