@@ -181,7 +181,7 @@ def test_where_a_response_cannot_be_read_again_the_reader_is_told_why_and_can_as
 def test_the_bundled_model_reads_a_recorded_response_again_and_tells_where_it_looks():
     model, tokenizer = ae.load_model("tiny")
     (trace,) = ae.generate(model, tokenizer, ["Tell me about Sybil Dorn."], max_new_tokens=12, top_keys=8)
-    without = trace.drop_vars(["top_key", "top_weight"]).drop_dims(["place", "key", "top_layer", "top_head"])
+    without = trace.drop_vars(["top_key", "top_weight"])
     scrubber = Scrubber({"a": without}, read=lambda one: ae.read_again(model, tokenizer, one))
     scrubber.asked = "a"
     size = int.from_bytes(scrubber.looks[:4], "little")
