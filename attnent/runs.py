@@ -304,15 +304,15 @@ class Run:
 
 
 def load_runs(folder: str | Path) -> pd.DataFrame:
-    """The responses of every Run at or below a folder as one table, a row a response.
+    """The responses of every Run at or below a folder as one table, a row a response; a Run without any is left out.
 
     Before the columns of `Run.responses` stand `run` (where it lies below the folder), `model`, and the parameters in
     which the Runs differ; after them a column `grade by <judge>` for each judge. Raises RunError where there is no Run.
     """
     folder = Path(folder)
-    runs = {place: Run(folder / place) for place in _runs_below(folder)}
+    runs = {place: run for place in _runs_below(folder) if (run := Run(folder / place)).recorded}
     if not runs:
-        raise RunError(f"there is no Run at or below {folder}; give a folder that a recording made")
+        raise RunError(f"there is no Run with responses at or below {folder}; give a folder that a recording made")
     differing = ["model", *(name for name in _differing(runs.values()) if name not in ("model", "task"))]
     parts = []
     for place, run in runs.items():

@@ -46,5 +46,12 @@ def test_a_single_run_is_a_table_too(tmp_path):
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):
-    with pytest.raises(ae.RunError, match="there is no Run at or below"):
+    with pytest.raises(ae.RunError, match="there is no Run with responses at or below"):
         ae.load_runs(tmp_path)
+
+
+def test_a_run_that_has_recorded_nothing_yet_is_left_out(tmp_path):
+    recorded(tmp_path, model="small", seed=0)
+    examples = pd.DataFrame({"id": ["a"], "prompt": "Why?"})
+    ae.Run.start(tmp_path / "begun", identity={"task": "mine", "model": "begun"}, examples=examples)
+    assert set(ae.load_runs(tmp_path)["model"]) == {"small"}
