@@ -69,7 +69,7 @@ def test_nothing_of_a_machine_and_no_date_is_in_a_light_page(tmp_path, drawn):
     said = f"recording into {tmp_path}/runs/gsm8k\nQuestions: tiny.\n<Run {tmp_path}/runs/gsm8k>"
     outputs = [nbformat.v4.new_output("stream", text=said)]
     outputs.append(nbformat.v4.new_output("stream", name="stderr", text="/usr/lib/x.py: UserWarning"))
-    keep_notebook(tmp_path / "runs", "home--me--small/00_a", [cell_of(*outputs)], model="/home/me/small")
+    keep_notebook(tmp_path / "runs", "models--small/00_a", [cell_of(*outputs)], model="/models/small")
     pages = write_docs(tmp_path / "runs", tmp_path / "docs")
     assert pages[1] == tmp_path / "docs" / "small" / "00_a" / "index.html"
     for page in (page.read_text() for page in pages):

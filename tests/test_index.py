@@ -133,7 +133,7 @@ def test_what_failed_stands_behind_a_fold_and_the_rest_before_it(tmp_path):
 
 
 def test_a_row_has_its_day_an_anchor_and_the_short_name_of_its_model(tmp_path):
-    facts = {"started": "2026-11-27T15:47:00+00:00", "parameters": {"model": "/home/me/models/small"}}
+    facts = {"started": "2026-11-27T15:47:00+00:00", "parameters": {"model": "/models/small"}}
     keep(tmp_path, "a model #1", json.dumps(OUTCOME | facts).encode())
     index = write_index(tmp_path).read_text()
     assert ">2026-11-27</span>" in index

@@ -154,7 +154,7 @@ def test_what_told_how_far_work_had_come_is_not_kept_and_the_rest_of_the_text_is
 
 def test_a_model_folder_is_called_by_its_name(tmp_path):
     node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# T")])
-    node.metadata["papermill"] = {"parameters": {"model": "/home/me/small", "n": 2, "out_dir": "/home/me/runs"}}
+    node.metadata["papermill"] = {"parameters": {"model": "/models/small", "n": 2, "out_dir": "/kept/runs"}}
     nbformat.write(node, tmp_path / "n.ipynb")
     write_report(tmp_path / "n.ipynb", tmp_path / "n.html")
     page = (tmp_path / "n.html").read_text()

@@ -284,7 +284,7 @@ def test_a_run_says_what_it_is(run):
 
 
 def test_a_run_of_a_model_folder_that_reads_says_so(tmp_path):
-    identity = {"task": "gsm8k", "model": "/home/me/small", "reads": "text"}
+    identity = {"task": "gsm8k", "model": "/models/small", "reads": "text"}
     run = Run.start(tmp_path / "run", identity=identity, examples=EXAMPLES)
     assert repr(run) == f"<Run gsm8k, small, 0 of 3 responses, reads text: {run.folder}>"
 
@@ -340,7 +340,7 @@ def test_no_name_of_a_model_leads_out_of_its_folder(name):
     [
         ("tiny", "tiny"),
         ("org/model", "org/model"),
-        ("/home/me/models/SmolLM2-135M/", "SmolLM2-135M"),
+        ("/models/SmolLM2-135M/", "SmolLM2-135M"),
         ("./mine", "mine"),
         ("C:\\models\\q4.gguf", "q4"),
         ("org/model.Q4_1.GGUF", "model.Q4_1"),

@@ -20,7 +20,7 @@ from jaxtyping import Float, UInt8
 from attnent.show.scrubber.colours import PALETTE, REVERSED
 from attnent.show.scrubber.explained import EXPLAINED
 from attnent.show.scrubber.usual import Usual, joined, usual
-from attnent.trace import CANDIDATES, DERIVED, MEASURES, mean_of, title_and_unit, values_of
+from attnent.trace import CANDIDATES, DERIVED, MEASURES, TOP_KEYS, TOP_MEASURES, mean_of, title_and_unit, values_of
 
 LIMIT_MB = 128  # what a browser still opens in seconds
 LEVELS = 255  # the codes 0 to 254; 255 is what is missing
@@ -28,7 +28,6 @@ _MISSING = 255
 _N_SAMPLES = 1_000_000  # values of heads that say where the colours of their map end
 _NOT_MEASURES = ("step", "token_id", "char_start", "char_end")
 _OF_ENTROPY = ("normalized_entropy", "effective_keys", "kl_to_uniform")  # the browser makes their maps from its map
-_TOP_KEYS = ("top_key", "top_weight")
 _LIMITS = {"confidence": [0.0, 1.0]}  # of colours; of other measures they are those of what is shown
 
 
@@ -187,7 +186,7 @@ def _facts(trace: xr.Dataset) -> dict[str, Any]:
 
 def _looks(trace: xr.Dataset) -> bool:
     """Whether the Trace tells at which keys its rows look."""
-    return set(_TOP_KEYS) <= set(trace.variables)
+    return set(TOP_KEYS) <= set(trace.variables)
 
 
 def looks_of(trace: xr.Dataset) -> dict[str, Any] | None:
@@ -204,7 +203,7 @@ def looks_of(trace: xr.Dataset) -> dict[str, Any] | None:
 
 def look_words(trace: xr.Dataset) -> Float[np.ndarray, " word"]:
     """Keys and then weights, each by step, layer, head and place; nothing where they are not known."""
-    parts = (trace[name].transpose("step", "top_layer", "top_head", "place") for name in _TOP_KEYS if _looks(trace))
+    parts = (trace[name].transpose("step", "top_layer", "top_head", "place") for name in TOP_MEASURES if _looks(trace))
     return np.concatenate([np.empty(0), *(part.values.ravel() for part in parts)]).astype(np.float32)
 
 

@@ -111,9 +111,7 @@ class _Children:
                 self._running.add(child)
             start = time.monotonic()
             try:
-                with contextlib.suppress(BrokenPipeError), child.stdin as channel:  # type: ignore
-                    channel.write(json.dumps(told).encode() + b"\n")
-                child.wait(timeout=self._seconds)
+                child.communicate(json.dumps(told).encode() + b"\n", timeout=self._seconds)
             except subprocess.TimeoutExpired:
                 _end(child)
                 return Result("timed out", "what it recorded is kept; the same command goes on", self._seconds)

@@ -97,7 +97,7 @@ export function hatch(context) {
 // ---- tokens as text: what cannot be seen gets a mark
 
 const JOINED = "[\\p{Lo}\\p{M}\\p{Emoji_Modifier}\\p{Extended_Pictographic}]"; // where U+200C and U+200D have their place
-export const HIDDEN = new RegExp("([\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]" +
+const HIDDEN = new RegExp("([\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]" +
   `|(?<!${JOINED})[\\u200c\\u200d]|[\\u200c\\u200d](?!${JOINED}))`, "u");
 
 function mark(character) {

@@ -365,7 +365,7 @@ const staticModel = (state) => ({
 });
 
 /** Bring every element that Python's `element` wrote to life, and open what the page's address asks for. */
-export function mountAll(root) {
+function mountAll(root) {
   const scrubbers = [];
   for (const place of root.querySelectorAll(".attnent-scrubber")) {
     const partOf = (type) => place.querySelector(`script[type="${type}"]`);
