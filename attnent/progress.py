@@ -13,7 +13,7 @@ LINE = re.compile(r".+: \d+ of \d+ responses, .+ a second, .+ tokens a second.*"
 
 
 class Progress:
-    """Counts responses, with their rate, tokens a second and the time left; use as a context manager."""
+    """Counts responses, with their rate, tokens a second (where told of any) and the time left; a context manager."""
 
     def __init__(self, total: int, doing: str, *, shown: bool = True, done: int = 0) -> None:
         self._total, self._doing, self._done, self._already = total, doing, done, done
@@ -35,15 +35,16 @@ class Progress:
         self._done += n
         self._n_tokens += n_tokens
         seconds = max(time.monotonic() - self._start, 1e-9)
-        self._bar.set_postfix_str(f"{self._n_tokens / seconds:.0f} tokens/s", refresh=False)
+        if self._n_tokens:
+            self._bar.set_postfix_str(f"{self._n_tokens / seconds:.0f} tokens/s", refresh=False)
         self._bar.update(n)
         if self._lines and (self._done == self._total or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES):
             self._last_line = time.monotonic()
             rate = (self._done - self._already) / seconds
             left = (self._total - self._done) / rate
             print(
-                f"{self._doing}: {self._done} of {self._total} responses, {rate:.1f} a second, "
-                f"{self._n_tokens / seconds:.0f} tokens a second"
+                f"{self._doing}: {self._done} of {self._total} responses, {rate:.1f} a second"
+                + (f", {self._n_tokens / seconds:.0f} tokens a second" if self._n_tokens else "")
                 + (f", {tqdm.format_interval(max(left, 1))} left" if left else ""),
                 flush=True,
             )

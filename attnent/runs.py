@@ -28,7 +28,7 @@ from attnent.store.examples import SAFE_ID, check_examples, plain_cells, read_ex
 from attnent.store.files import DiskFullError, read_sealed, sweep, write_sealed
 from attnent.store.folders import digest, model_name
 from attnent.store.labels import append_labels, read_labels
-from attnent.store.tables import made_from, tables
+from attnent.store.tables import made_from, state_of, tables
 from attnent.store.traces import SchemaError, load_measure, load_trace, n_steps_of, save_trace
 from attnent.store.verification import Verification, verify
 from attnent.trace import SCHEMA_VERSION, TraceError, needed_by
@@ -116,15 +116,8 @@ class Run:
     @contextmanager
     def locked(self) -> Generator[None]:
         """Hold the folder against a second writer, for as long as this process lives at most. Raises RunError."""
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                for folder in (self.folder, self.folder / "traces"):
-                    sweep(folder)
-                yield
-        except Timeout:
-            raise RunError(
-                f"another process is recording into {self.folder}; wait for it to end, or choose another out_dir"
-            ) from None
+        with locked(self.folder):
+            yield
 
     def save(self, response_id: str, trace: xr.Dataset) -> None:
         """Keep one response, whole or not at all."""
@@ -291,9 +284,7 @@ class Run:
                 warnings.warn(f"skipped: {error}", stacklevel=3)
 
     def _state(self) -> dict[str, list[int]]:
-        """What changes with a trace file; the time of its last change of any kind cannot be set back."""
-        stats = {name: self._trace_path(name).stat() for name in self.recorded}
-        return {name: [one.st_size, one.st_mtime_ns, one.st_ctime_ns] for name, one in stats.items()}
+        return {name: state_of(self._trace_path(name)) for name in self.recorded}
 
     def _tables(self) -> list[pd.DataFrame]:
         examples = plain_cells(self.examples).rename(columns={"id": "response_id"})
@@ -303,6 +294,20 @@ class Run:
         return found
 
 
+@contextmanager
+def locked(folder: Path) -> Generator[None]:
+    """Hold a folder of traces as `Run.locked` does, whether it is a Run already or not yet. Raises RunError."""
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            for one in (folder, folder / "traces"):
+                sweep(one)
+            yield
+    except Timeout:
+        raise RunError(
+            f"another process is recording into {folder}; wait for it to end, or choose another out_dir"
+        ) from None
+
+
 def load_runs(folder: str | Path) -> pd.DataFrame:
     """The responses of every Run at or below a folder as one table, a row a response; a Run without any is left out.
 
@@ -310,7 +315,7 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     which the Runs differ; after them a column `grade by <judge>` for each judge. Raises RunError where there is no Run.
     """
     folder = Path(folder)
-    runs = {place: run for place in _runs_below(folder) if (run := Run(folder / place)).recorded}
+    runs = {place: run for place in runs_below(folder) if (run := Run(folder / place)).recorded}
     if not runs:
         raise RunError(f"there is no Run with responses at or below {folder}; give a folder that a recording made")
     differing = ["model", *(name for name in _differing(runs.values()) if name not in ("model", "task"))]
@@ -333,7 +338,7 @@ def _grades(run: Run) -> pd.DataFrame:
     return last.pivot(index="response_id", columns="judge", values="grade").add_prefix("grade by ")
 
 
-def _runs_below(folder: Path) -> list[Path]:
+def runs_below(folder: Path) -> list[Path]:
     """Where Runs lie at or below a folder, as deep as a recording puts them: task/model/parameters."""
     found = (path.parent for below in ("", "*/", "*/*/", "*/*/*/") for path in folder.glob(f"{below}run.json"))
     return sorted(path.relative_to(folder) for path in found)
@@ -350,7 +355,7 @@ def _only_run(folder: Path) -> Path:
     """The folder, or the one Run below it."""
     if (folder / "run.json").is_file():
         return folder
-    found = [folder / place for place in _runs_below(folder)]
+    found = [folder / place for place in runs_below(folder)]
     if not found:
         raise RunError(
             f"{folder} is not a Run folder (it has no run.json, nor has one below it); give a folder that a recording "

@@ -1,7 +1,7 @@
 """The tables of a Run, made from its traces: kept as parquet, and grown by what is new."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ MEANS = (*MEASURES, "normalized_entropy", "sinkless_entropy", "sinkless_varentro
 TOKEN_MEANS = ("logprob", "token_entropy", "token_varentropy")
 ABOUT = ("response", "finish_reason", "n_prompt")  # of a response, from its trace
 _STEP_COLUMNS = ("token", *STEP_NUMBERS)
-_NAMES = ("responses", "tokens")
+TABLES = ("responses", "tokens")
 
 State = Mapping[str, list[int]]  # of each trace file, by response id: what changes with it
 Read = Callable[[Iterable[str]], Iterator[tuple[str, xr.Dataset]]]  # the whole traces of these responses
@@ -80,7 +80,7 @@ def _load(folder: Path) -> tuple[State, list[pd.DataFrame]]:
     """What the tables on disk were made from, and the tables; nothing where they are not whole."""
     try:
         about = read_sealed(folder / "tables.json")
-        contents = [(folder / f"{name}.parquet").read_bytes() for name in _NAMES]
+        contents = [(folder / f"{name}.parquet").read_bytes() for name in TABLES]
         if about["checksums"] == [checksum(content) for content in contents]:
             return about["made_from"], [pd.read_parquet(BytesIO(content)) for content in contents]
     except (OSError, ValueError, KeyError):  # or just being replaced by another process
@@ -89,11 +89,21 @@ def _load(folder: Path) -> tuple[State, list[pd.DataFrame]]:
 
 
 def _save(folder: Path, joined: list[pd.DataFrame], made_from: State) -> None:
-    contents = [table.to_parquet(index=False) for table in joined]
     try:
-        for name, content in zip(_NAMES, contents, strict=True):
-            write_whole(folder / f"{name}.parquet", content)
-        checksums = [checksum(content) for content in contents]
-        write_sealed(folder / "tables.json", {"made_from": made_from, "checksums": checksums})
+        keep_tables(folder, [table.to_parquet(index=False) for table in joined], made_from)
     except OSError as error:
         warnings.warn(f"the tables of {folder} cannot be kept ({error})", stacklevel=4)
+
+
+def keep_tables(folder: Path, contents: Sequence[bytes], made_from: State) -> None:
+    """Write the two tables, as parquet, and what they were made from. Raises DiskFullError, OSError."""
+    for name, content in zip(TABLES, contents, strict=True):
+        write_whole(folder / f"{name}.parquet", content)
+    checksums = [checksum(content) for content in contents]
+    write_sealed(folder / "tables.json", {"made_from": made_from, "checksums": checksums})
+
+
+def state_of(path: Path) -> list[int]:
+    """What changes with a trace file; the time of its last change of any kind cannot be set back."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
