@@ -31,7 +31,7 @@ from attnent.store.labels import append_labels, read_labels
 from attnent.store.tables import made_from, state_of, tables
 from attnent.store.traces import SchemaError, load_measure, load_trace, n_steps_of, save_trace
 from attnent.store.verification import Verification, verify
-from attnent.trace import SCHEMA_VERSION, TraceError, needed_by
+from attnent.trace import SCHEMA_VERSION, NotRecordedError, TraceError, needed_by
 
 _What = TypeVar("_What")
 
@@ -178,7 +178,7 @@ class Run:
         """One measure of all responses, (response, layer, head, step), NaN after a response's last step.
 
         `name` is a recorded or a derived measure; nothing else is read. `n_steps` (response) tells where each ends.
-        Raises TraceError for an unknown one, RunError for an empty run.
+        Raises TraceError for an unknown one and for one that was not recorded, RunError for an empty run.
         """
         needed_by(name)
         n_steps = dict(self._each(lambda response_id: n_steps_of(self._trace_path(response_id))))
@@ -280,6 +280,8 @@ class Run:
         for response_id in self.recorded if response_ids is None else response_ids:
             try:
                 yield response_id, read(response_id)
+            except NotRecordedError:
+                raise
             except TraceError as error:
                 warnings.warn(f"skipped: {error}", stacklevel=3)
 

@@ -1,10 +1,11 @@
 """A Trace: the record of one response, a plain `xarray.Dataset`; and the quantities derived from it.
 
     dims    layer (the model's own indices), head, step
-    data    the measures below, (layer, head, step) float32; missing is NaN. Where columns were asked for, also what
-            each key receives, (layer, head, key) float32: key is a position of prompt and response but the last token.
-            Where top keys were asked for, top_key int32 and top_weight float32 (top_layer, top_head, step, place): the
-            keys of largest weight and their weights, descending, the lower of equal ones first; -1 and NaN for none
+    data    the measures below, or those that were asked for, (layer, head, step) float32; missing is NaN. Where columns
+            were asked for, also what each key receives, (layer, head, key) float32: key is a position of prompt and
+            response but the last token. Where top keys were asked for, top_key int32 and top_weight float32 (top_layer,
+            top_head, step, place): the keys of largest weight and their weights, descending, the lower of equal ones
+            first; -1 and NaN for none
     coords  layer_kind (layer); n_keys (layer, step); token_id, token, char_start, char_end, logprob, token_entropy,
             token_varentropy (step); candidate_id, candidate_probability (step, rank): the likeliest next tokens; with
             top keys also top_layer, top_head: those that were asked for, and key_token (key), the text of each key
@@ -15,7 +16,7 @@ works without torch and without a model.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -73,6 +74,14 @@ class TraceError(ValueError):
     """A Trace or its file does not fit the schema, or there is no such measure."""
 
 
+class NotRecordedError(TraceError):
+    """A measure that there is, but that was left out of this Trace."""
+
+
+def not_recorded(name: str) -> NotRecordedError:
+    return NotRecordedError(f"{name} was not recorded here; record again with it among the measures")
+
+
 def make_trace(
     measures: Mapping[str, np.ndarray],
     *,
@@ -87,11 +96,16 @@ def make_trace(
 ) -> xr.Dataset:
     """Assemble a Trace and check it against the schema.
 
-    `measures` maps each of MEASURES to (layer, head, step); `n_keys` is (layer, step); `steps` maps STEP_NUMBERS to
-    (step,) and CANDIDATES to (step, rank); `keys`, where given, maps KEY_MEASURES to (layer, head, key), and
-    `tops` TOP_KEYS to what a Trace has of them. Raises TraceError where something is missing or left over.
+    `measures` maps MEASURES, or some of them with the entropy, to (layer, head, step); `n_keys` is (layer, step);
+    `steps` maps STEP_NUMBERS to (step,) and CANDIDATES to (step, rank); `keys`, where given, maps KEY_MEASURES to
+    (layer, head, key), and `tops` TOP_KEYS to what a Trace has of them. Raises TraceError where something is missing or
+    left over.
     """
-    _same("measures", measures, MEASURES)
+    if not {"entropy"} <= set(measures) <= set(MEASURES):
+        raise TraceError(
+            f"a Trace has some of the measures {list(MEASURES)}, the entropy always, but these were given: "
+            f"{sorted(measures)}"
+        )
     _same("steps", steps, (*STEP_NUMBERS, *CANDIDATES))
     _same("attributes", attrs, ATTRIBUTES)
     if keys:
@@ -112,6 +126,7 @@ def make_trace(
             )
             if values
             for name, (what, unit) in known.items()
+            if name in values
         },
         coords={
             "layer": np.asarray(layer),
@@ -132,6 +147,20 @@ def make_trace(
 def _of_top_keys(tops: Mapping[str, Any]) -> dict[str, Any]:
     key_token = ("key", np.asarray(tops["key_token"], dtype=object))
     return {"top_layer": tops["top_layer"], "top_head": tops["top_head"], "key_token": key_token}
+
+
+def recorded_for(measures: Iterable[str] | None) -> tuple[str, ...]:
+    """The recorded measures that these are made of, and the entropy; all for None. Raises TraceError for others."""
+    if isinstance(measures, str):
+        raise TraceError(f"measures is {measures!r}, but must be a list of names, or None for all")
+    asked = MEASURES if measures is None else {"entropy"}.union(*map(needed_by, measures))
+    return tuple(name for name in MEASURES if name in asked)
+
+
+def part_of(trace: xr.Dataset, measures: Sequence[str], layers: Sequence[int] | None) -> xr.Dataset:
+    """A Trace with these recorded measures alone, and of these layers; None is all. All else stays."""
+    part = trace.drop_vars([name for name in MEASURES if name not in measures])
+    return part if layers is None else part.sel(layer=list(layers))
 
 
 def joined(traces: Iterable[xr.Dataset]) -> xr.Dataset:
@@ -181,7 +210,13 @@ class _Rows:
         return _where(sink <= SINK_LIMIT, sink)
 
     def _of(self, name: str, axes: tuple[str, ...]) -> np.ndarray:
-        return self._trace.variables[name].transpose(..., *axes).values.astype(np.float64)
+        return _recorded(self._trace, name).transpose(..., *axes).values.astype(np.float64)
+
+
+def _recorded(trace: xr.Dataset, name: str) -> xr.Variable:
+    if name not in trace.variables:
+        raise not_recorded(name)
+    return trace.variables[name]
 
 
 def _where(is_known: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -287,6 +322,11 @@ def needed_by(name: str) -> tuple[str, ...]:
     return _NEEDED.get(name, ("entropy",))
 
 
+def measures_in(trace: xr.Dataset) -> list[str]:
+    """The recorded and derived measures that a Trace can tell."""
+    return [name for name in (*MEASURES, *DERIVED) if all(one in trace.variables for one in needed_by(name))]
+
+
 def _check_measure(name: str) -> None:
     if name not in MEASURES and name not in DERIVED:
         raise TraceError(f"there is no measure {name!r}; choose one of {', '.join([*MEASURES, *DERIVED])}")
@@ -311,14 +351,17 @@ def without_cross(values: _Layered) -> _Layered:
 def measure(trace: xr.Dataset, name: str) -> xr.DataArray:
     """A recorded or derived measure by its name, (layer, head, step). Raises TraceError for an unknown name."""
     _check_measure(name)
-    return trace[name] if name in MEASURES else _labelled(trace, name)
+    if name in DERIVED:
+        return _labelled(trace, name)
+    _recorded(trace, name)
+    return trace[name]
 
 
 def values_of(trace: xr.Dataset, name: str) -> np.ndarray:
     """The same as a bare array, (..., layer, head, step): many times as fast where there are many Traces."""
     _check_measure(name)
     if name in MEASURES:
-        return trace.variables[name].transpose(..., "layer", "head", "step").values
+        return _recorded(trace, name).transpose(..., "layer", "head", "step").values
     of_rows, _, _ = DERIVED[name]
     return of_rows(_Rows(trace))
 

@@ -20,7 +20,7 @@ from test_trace import made
 from transformers import GenerationConfig
 
 import attnent as ae
-from attnent.model import attention
+from attnent.model import attention, rows
 from attnent.model.attention import Watch, watching
 from attnent.model.tops import TopKeys, Tops, top_keys_of
 from attnent.store.traces import save_trace
@@ -163,7 +163,7 @@ def test_the_top_keys_in_bfloat16_are_those_of_its_queries_and_keys(tokenizer, m
 
 
 def test_top_keys_in_one_replay_in_blocks_of_rows_are_those_of_the_oracle(model, tokenizer, monkeypatch):
-    monkeypatch.setattr(attention, "SCORES_AT_ONCE", N_HEADS * 30 * 4)
+    monkeypatch.setattr(rows, "SCORES_AT_ONCE", N_HEADS * 30 * 4)
     trace = ae.replay(model, tokenizer, PROMPTS[3], "thin é in the tin", top_keys=N)
     assert_top_keys(trace, eager_weights(model, positions_of(trace, tokenizer)))
 
@@ -253,12 +253,12 @@ def test_layers_that_read_an_image_are_refused_by_name(tokenizer):
         (True, "top_keys is True"),
         ("8", "top_keys is '8'"),
         ((8, None, None), "top_keys is"),
-        (TopKeys(8, layers=[1, 3]), r"the layers \[3\], but the model has 0 to 2"),
-        (TopKeys(8, layers=[-1]), r"the layers \[-1\]"),
-        (TopKeys(8, layers=[]), r"the layers \[\]"),
+        (TopKeys(8, layers=[1, 3]), r"the layers of top_keys are \[3\], but the model has 0 to 2"),
+        (TopKeys(8, layers=[-1]), r"the layers of top_keys are \[-1\]"),
+        (TopKeys(8, layers=[]), r"the layers of top_keys are \[\]"),
         (TopKeys(8, layers=1), "the layers of top_keys are 1, but must be a list"),
-        (TopKeys(8, heads=[6, 2]), r"the heads \[6\], but the model has 0 to 5"),
-        (TopKeys(8, heads="12"), r"the heads \['1', '2'\]"),
+        (TopKeys(8, heads=[6, 2]), r"the heads of top_keys are \[6\], but the model has 0 to 5"),
+        (TopKeys(8, heads="12"), r"the heads of top_keys are \['1', '2'\]"),
     ],
 )
 def test_top_keys_that_there_are_not_are_refused_in_one_sentence(model, wrong, why):
@@ -379,7 +379,7 @@ def test_logits_are_bit_identical_to_plain_sdpa(model, lengths):
 @pytest.mark.parametrize("columns", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_trace_is_otherwise_byte_for_byte_that_without_top_keys(tokenizer, dtype, columns, monkeypatch):
-    monkeypatch.setattr(attention, "SCORES_AT_ONCE", 5 * N_HEADS * 30 * 4)
+    monkeypatch.setattr(rows, "SCORES_AT_ONCE", 5 * N_HEADS * 30 * 4)
     model = random_llama().to(dtype)
     texts = ["thin é", "a", "another antenna within the tin", "in the", "tan"]
     for make, *what in [(functools.partial(ae.generate, max_new_tokens=11), PROMPTS), (ae.replay, PROMPTS, texts)]:

@@ -207,10 +207,10 @@ def test_cross_attention_layers_are_left_out():
     assert without_cross(trace.entropy).sizes["layer"] == 1
 
 
-@pytest.mark.parametrize("part", ["measures", "steps", "attrs"])
-def test_a_trace_with_a_part_missing_is_refused(part):
+@pytest.mark.parametrize(("part", "missing"), [("measures", "entropy"), ("steps", "logprob"), ("attrs", "seed")])
+def test_a_trace_with_a_part_missing_is_refused(part, missing):
     parts = dict(filled()[part])
-    parts.popitem()
+    del parts[missing]
     with pytest.raises(TraceError, match="these were given"):
         made(**{part: parts})
 

@@ -25,3 +25,23 @@ def kind_of(module: Any, others: dict[str, Any]) -> str:
     types = getattr(getattr(module, "config", None), "layer_types", None)
     is_local = types is not None and types[module.layer_idx] in ("sliding_attention", "chunked_attention")
     return "sliding" if is_local or others.get("sliding_window") is not None else "self"
+
+
+def indices(model: PreTrainedModel) -> set[int]:
+    """Of its layers, as the model counts them."""
+    return {module.layer_idx for module in layered(model)}
+
+
+def chosen(what: str, asked: Any, known: set[int]) -> tuple[int, ...] | None:
+    """Of layers or heads those that are asked for, each once, in ascending order; None is all. Raises ValueError."""
+    if asked is None:
+        return None
+    try:
+        numbers = set(asked)
+    except TypeError:
+        raise ValueError(f"the {what} are {asked!r}, but must be a list of numbers, or None") from None
+    unknown = sorted(numbers - known, key=repr)
+    if unknown or not numbers:
+        there = f"{min(known)} to {max(known)}" if known else "none"
+        raise ValueError(f"the {what} are {unknown}, but the model has {there}; name some of these, or None for all")
+    return tuple(sorted(int(one) for one in numbers))

@@ -3,6 +3,7 @@
 import datetime
 import subprocess
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attnent.model.batches import plan_batches
 from attnent.model.generation import derive_seed, writing
+from attnent.model.layers import chosen, indices
 from attnent.model.loading import name_of, revision_of, weights_of
 from attnent.model.prompts import encode_prompts, template_digest
 from attnent.model.replaying import reading
@@ -20,6 +22,7 @@ from attnent.progress import Progress
 from attnent.runs import Run, RunError
 from attnent.store.examples import check_examples
 from attnent.store.folders import digest, one_segment
+from attnent.trace import part_of, recorded_for
 
 
 def record(
@@ -37,20 +40,25 @@ def record(
     reads: str | None = None,
     columns: bool = False,
     top_keys: int | TopKeys = 0,
+    measures: Sequence[str] | None = None,
+    layers: Sequence[int] | None = None,
     progress: bool = True,
 ) -> Run:
     """Generate a response to every example and keep its Trace; what is recorded already is not done again.
 
     `examples` has a row an example with at least the columns `id` and `prompt`. With `reads`, the name of another
     column, nothing is generated: the text in it is the response, whoever wrote it, and is read by `replay`. `columns`
-    and `top_keys` as in `generate`. The folder is out_dir/task/model/<digest of the parameters>, or `folder` where
-    given. Killed at any moment and called again with the same arguments it goes on, and ends with the same numbers (bit
-    by bit on the same device and number of threads): the batches are those of the whole list, and each response has its
-    own random numbers. Raises RunError, PromptError, CaptureError, or ValueError for a setting out of range.
+    and `top_keys` as in `generate`. Of large models less can be kept: these `measures` alone (and the entropy, and what
+    derived ones are made of), these `layers` alone. The folder is out_dir/task/model/<digest of the parameters>, or
+    `folder` where given. Killed at any moment and called again with the same arguments it goes on, and ends with the
+    same numbers (bit by bit on the same device and number of threads): the batches are those of the whole list, and
+    each response has its own random numbers. Raises RunError, PromptError, CaptureError, or ValueError for a setting
+    out of range.
     """
     check_examples(examples)
     sampling: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     tops = top_keys_of(model, top_keys)
+    kept_measures, kept_layers = recorded_for(measures), chosen("layers", layers, indices(model))
     prompts, ids = examples["prompt"].tolist(), examples["id"].tolist()
     if reads is None:
         encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
@@ -71,6 +79,8 @@ def record(
         **(sampling if reads is None else {"reads": reads}),
         **({"columns": True} if columns else {}),
         **({"top_keys": tops._asdict()} if tops else {}),
+        **({"measures": kept_measures} if measures is not None else {}),
+        **({"layers": kept_layers} if layers is not None else {}),
         "examples": digest(examples.to_dict(orient="records")),
     }
     if folder is None:
@@ -90,6 +100,7 @@ def record(
             "batch_size": batch_size,
             "device": str(model.device),
             "weights": weights_of(model),
+            "n_parameters": model.num_parameters(),
             "versions": {name: version(name) for name in ("attnent", "torch", "transformers")},
             "git_commit": git_commit(),
         }
@@ -100,7 +111,7 @@ def record(
                 written = zip(batch, work.traces_of(batch), strict=True)
                 new = {ids[index]: trace for index, trace in written if ids[index] not in done}
                 for response_id, trace in new.items():
-                    run.save(response_id, trace)
+                    run.save(response_id, part_of(trace, kept_measures, kept_layers))
                 in_batch = sum(trace.sizes["step"] for trace in new.values())
                 n_new, n_tokens = n_new + len(new), n_tokens + in_batch
                 bar.advance(len(new), n_tokens=in_batch)

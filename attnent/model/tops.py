@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from attnent.model.layers import is_cross, layered
+from attnent.model.columns import Part
+from attnent.model.layers import chosen, indices, is_cross, layered
 from attnent.model.prompts import context_length
 
 _BITS = 32  # of a float32 weight, and of a distance
@@ -43,28 +44,11 @@ def top_keys_of(model: PreTrainedModel, asked: Any) -> TopKeys | None:
     modules = layered(model)
     cross = {module.layer_idx for module in modules if is_cross(module)}
     n_heads = getattr(model.config.get_text_config(), "num_attention_heads", 0)
-    layers = _chosen("layer", asked.layers, {module.layer_idx for module in modules})
-    heads = _chosen("head", asked.heads, set(range(n_heads)))
+    layers = chosen("layers of top_keys", asked.layers, indices(model))
+    heads = chosen("heads of top_keys", asked.heads, set(range(n_heads)))
     if layers and (named := cross & {*layers}):
         raise ValueError(f"the keys of layer {min(named)} are no tokens; leave it out of the layers of top_keys")
     return TopKeys(int(asked.n), layers, heads)
-
-
-def _chosen(what: str, asked: Any, known: set[int]) -> tuple[int, ...] | None:
-    """Each once, in ascending order; None is all."""
-    if asked is None:
-        return None
-    try:
-        chosen = set(asked)
-    except TypeError:
-        raise ValueError(f"the {what}s of top_keys are {asked!r}, but must be a list of numbers, or None") from None
-    unknown = sorted(chosen - known, key=repr)
-    if unknown or not chosen:
-        there = f"{min(known)} to {max(known)}" if known else "none"
-        raise ValueError(
-            f"top_keys asks for the {what}s {unknown}, but the model has {there}; name some of these, or None for all"
-        )
-    return tuple(sorted(int(one) for one in chosen))
 
 
 class Tops:
@@ -77,19 +61,28 @@ class Tops:
     def add(
         self,
         layer: int,
-        weights: Float[Tensor, "batch head row key"],
+        weights: Float[Tensor, "item head row key"],
         visible: Tensor | None,
         last: Int[Tensor, "*#row"],
+        part: Part = (slice(0, None), slice(0, None)),
+        of: Float[Tensor, "batch all_heads row _"] | None = None,
     ) -> None:
-        """Add a block of rows, whose queries sit at `last`, an index of `weights`; `visible` None stands for all keys.
+        """Add some items and heads of a block of rows, which is like `of`; its first part comes first.
 
-        Weight and distance of a key make one number, which is then unique: of equal weights the earlier key is first.
+        The rows' queries sit at `last`, an index of `weights`; `visible` None stands for all keys. Weight and distance
+        of a key make one number, which is then unique: of equal weights the earlier key is first.
         """
-        n, layers, heads = self._asked
+        n, layers, asked = self._asked
         if layers is not None and layer not in layers:
             return
-        if heads is not None:
-            weights = weights[:, [head for head in heads if head < weights.shape[1]]]
+        (items, heads), of = part, weights if of is None else of
+        chosen = [head for head in range(of.shape[1]) if asked is None or head in asked]
+        if items.start == heads.start == 0:
+            whole = of.new_full((len(of), len(chosen), of.shape[2], n), -1, dtype=torch.long)
+            self._blocks.setdefault(layer, []).append(whole)
+        here = [place for place, head in enumerate(chosen) if 0 <= head - heads.start < weights.shape[1]]
+        if asked is not None:
+            weights = weights[:, [chosen[place] - heads.start for place in here]]
         back = last.unsqueeze(-1) - torch.arange(weights.shape[-1], device=weights.device)
         if visible is not None:
             back = torch.where(visible, back, torch.iinfo(back.dtype).min)  # hidden keys, of weight 0, are below all
@@ -97,8 +90,7 @@ class Tops:
         ranked <<= _BITS  # in place: fresh memory costs more than the sums
         ranked += back
         found = ranked.topk(min(n, ranked.shape[-1]), dim=-1).values
-        filled = torch.nn.functional.pad(found, (0, n - found.shape[-1]), value=-1)
-        self._blocks.setdefault(layer, []).append(filled)
+        self._blocks[layer][-1][items, here, :, : found.shape[-1]] = found
 
     @functools.cached_property
     def _rows(self) -> dict[int, np.ndarray]:

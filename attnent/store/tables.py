@@ -6,11 +6,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from attnent.store.files import checksum, read_sealed, write_sealed, write_whole
-from attnent.trace import MEASURES, STEP_NUMBERS, mean_of
+from attnent.trace import MEASURES, STEP_NUMBERS, mean_of, measures_in
 
 MEANS = (*MEASURES, "normalized_entropy", "sinkless_entropy", "sinkless_varentropy")
 TOKEN_MEANS = ("logprob", "token_entropy", "token_varentropy")
@@ -56,9 +57,13 @@ def made_from(folder: Path) -> State:
 
 
 def token_table(trace: xr.Dataset) -> pd.DataFrame:
-    """A row a step of one Trace: the token's columns, and each measure's mean over heads and self-attention layers."""
+    """A row a step of one Trace: the token's columns, and each measure's mean over heads and self-attention layers.
+
+    NaN where a measure was not recorded.
+    """
     columns = {name: trace.variables[name].values for name in ("step", *_STEP_COLUMNS)}
-    return pd.DataFrame(columns | {name: mean_of(trace, name) for name in MEANS})
+    recorded = measures_in(trace)
+    return pd.DataFrame(columns | {name: mean_of(trace, name) if name in recorded else np.nan for name in MEANS})
 
 
 def _rows(

@@ -18,13 +18,16 @@ from attnent.trace import (
     SCHEMA_VERSION,
     STEP_NUMBERS,
     TOP_KEYS,
+    NotRecordedError,
     TraceError,
     make_trace,
     measure,
     needed_by,
+    not_recorded,
 )
 
-_TENSORS = (*MEASURES, "layer", "n_keys", *STEP_NUMBERS, *CANDIDATES)
+_TENSORS = ("layer", "n_keys", *STEP_NUMBERS, *CANDIDATES)
+_MAYBE = (*MEASURES, *KEY_MEASURES, *TOP_KEYS)
 
 
 class SchemaError(TraceError):
@@ -46,8 +49,8 @@ def save_trace(trace: xr.Dataset, path: Path, *, belongs_to: str = "") -> None:
 
     `belongs_to` names the response and the run; who reads can ask for it. Raises DiskFullError, OSError.
     """
-    asked = [*(KEY_MEASURES if "received_mass" in trace else ()), *(TOP_KEYS if "top_key" in trace else ())]
-    arrays = {name: np.ascontiguousarray(_numbers(trace[name].values)) for name in (*_TENSORS, *asked)}
+    asked = [name for name in _MAYBE if name in trace.variables]
+    arrays = {name: np.ascontiguousarray(_numbers(trace[name].values)) for name in (*asked, *_TENSORS)}
     texts = _Texts(
         attrs=json.dumps(dict(trace.attrs)),
         token=json.dumps(trace["token"].values.tolist()),
@@ -66,7 +69,7 @@ def load_trace(path: Path, *, belongs_to: str | None = None) -> xr.Dataset:
     texts, arrays = _read(path, None, belongs_to)
     try:
         return make_trace(
-            {name: arrays.pop(name) for name in MEASURES},
+            {name: arrays.pop(name) for name in MEASURES if name in arrays},
             layer=arrays.pop("layer").tolist(),
             layer_kind=json.loads(texts.layer_kind),
             n_keys=arrays.pop("n_keys"),
@@ -119,11 +122,14 @@ def _read(path: Path, names: Sequence[str] | None, belongs_to: str | None) -> tu
             if json.loads(texts.attrs)["schema_version"] != SCHEMA_VERSION:
                 raise SchemaError(f"{path} was written by another version of attnent; read it with that one")
             checksums = json.loads(texts.checksums)
+            for name in names or ():
+                if name not in checksums:
+                    raise not_recorded(name)
             arrays = {name: file.get_tensor(name) for name in names or checksums}
         for name, values in arrays.items():
             if checksums[name] != _checksum(values):
                 raise ValueError(f"the numbers of {name} are not those that were written")
-    except SchemaError:
+    except (SchemaError, NotRecordedError):
         raise
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise _damaged(path, str(error)) from error

@@ -20,7 +20,17 @@ from jaxtyping import Float, UInt8
 from attnent.show.scrubber.colours import PALETTE, REVERSED
 from attnent.show.scrubber.explained import EXPLAINED
 from attnent.show.scrubber.usual import Usual, joined, usual
-from attnent.trace import CANDIDATES, DERIVED, MEASURES, TOP_KEYS, TOP_MEASURES, mean_of, title_and_unit, values_of
+from attnent.trace import (
+    CANDIDATES,
+    DERIVED,
+    MEASURES,
+    TOP_KEYS,
+    TOP_MEASURES,
+    mean_of,
+    measures_in,
+    title_and_unit,
+    values_of,
+)
 
 LIMIT_MB = 128  # what a browser still opens in seconds
 LEVELS = 255  # the codes 0 to 254; 255 is what is missing
@@ -63,7 +73,7 @@ def measures_of(examples: Sequence[xr.Dataset], maps: Sequence[str]) -> list[dic
 
     `examples` are Traces that have among them all that any has.
     """
-    known = [*MEASURES, *DERIVED]
+    known = [name for name in (*MEASURES, *DERIVED) if all(name in measures_in(trace) for trace in examples)]
     if not maps or set(maps) - set(known):
         unknown = ", ".join(repr(name) for name in maps if name not in known) or "no measure"
         raise ScrubberError(f"{unknown} cannot be sent for every head; choose maps from {', '.join(known)}")
@@ -296,7 +306,9 @@ def _band(words: _Block, model: str, about: tuple[str, str], values: Float[np.nd
 
 
 def _masses(trace: xr.Dataset) -> list[Float[np.ndarray, " step"]]:
-    """Mean weight on the sink, on the rest of the prompt and on generated text; together 1."""
+    """Mean weight on the sink, on the rest of the prompt and on generated text; together 1. NaN where not recorded."""
+    if not {"sink_mass", "prompt_mass"} <= set(trace.variables):
+        return [np.full(trace.sizes["step"], np.nan)] * 3
     sink, prompt = (mean_of(trace, name) for name in ("sink_mass", "prompt_mass"))
     prompt = prompt.clip(min=sink)  # rounded, it may be less than its first key's
     return [sink, prompt - sink, (1 - prompt).clip(min=0)]

@@ -11,10 +11,10 @@ import xarray as xr
 from attnent.runs import Run, RunError
 from attnent.show.scrubber.packing import ScrubberError
 from attnent.store.folders import model_name
-from attnent.trace import CANDIDATES, MEASURES, STEP_NUMBERS
+from attnent.trace import CANDIDATES, STEP_NUMBERS
 
 _SPAN = ["response_id", "token_start", "token_stop", "judge", "kind", "explanation"]
-_VARIABLES = {*MEASURES, *STEP_NUMBERS, *CANDIDATES, "token", "layer_kind", "n_keys"}
+_VARIABLES = {"entropy", *STEP_NUMBERS, *CANDIDATES, "token", "layer_kind", "n_keys"}
 
 Source = Run | xr.Dataset | Sequence[xr.Dataset] | Sequence[Run] | Mapping[str, xr.Dataset] | Mapping[str, Run]
 

@@ -17,7 +17,7 @@ from attnent.show.scrubber.page import STATE, STYLE, coloured_text, page, script
 from attnent.show.scrubber.sources import Source, checked_grades, given, listed, spans_by_response
 from attnent.store.files import write_whole
 
-MAPS = ("entropy", "varentropy", "sink_mass", "prompt_mass")
+_MAPS = ("entropy", "varentropy", "sink_mass", "prompt_mass")
 
 
 class Scrubber(anywidget.AnyWidget):
@@ -27,8 +27,9 @@ class Scrubber(anywidget.AnyWidget):
     are then "0", "1", ...) or a mapping of ids to Traces. `grades` maps response ids to grades; `errors` is a table
     with the columns response_id, token_start, token_stop (half-open steps) and, where known, judge, kind and
     explanation. A Run's own labels "grades" and "errors" are taken where these are not given. `maps` names the measures
-    sent for every head; of all others the means over heads and self-attention layers are sent. `decode` gives the text
-    of a token id (`tokenizer.decode`); without it, candidates that no response contains are shown by their id.
+    sent for every head (None: entropy, varentropy, sink and prompt mass, as far as they were recorded); of all others
+    the means over heads and self-attention layers are sent. `decode` gives the text of a
+    token id (`tokenizer.decode`); without it, candidates that no response contains are shown by their id.
 
     `tokens` (`run.tokens`) is of all responses among which those shown are usual or not; a Run brings its own, else
     they are compared with each other. `read` reads one response again where it was recorded without its top keys and
@@ -62,13 +63,14 @@ class Scrubber(anywidget.AnyWidget):
         *,
         grades: Mapping[str, object] | pd.Series | None = None,
         errors: pd.DataFrame | None = None,
-        maps: Sequence[str] = MAPS,
+        maps: Sequence[str] | None = None,
         decode: Callable[[int], str] | None = None,
         tokens: pd.DataFrame | None = None,
         read: Callable[[xr.Dataset], xr.Dataset] | None = None,
     ) -> None:
         known = given(source)
         n_steps = known.n_steps
+        maps = _maps(known.examples) if maps is None else maps
         megabytes = sum(size_mb(one, n, maps) for one, n in zip(cycle(known.examples), n_steps.values(), strict=False))
         if megabytes > LIMIT_MB:
             raise ScrubberError(
@@ -99,7 +101,7 @@ class Scrubber(anywidget.AnyWidget):
         chosen: dict[str, xr.Dataset] = {}
         for id_ in response_ids:
             trace = run.trace(id_)
-            megabytes -= size_mb(trace, trace.sizes["step"], settings.get("maps", MAPS))
+            megabytes -= size_mb(trace, trace.sizes["step"], settings.get("maps") or _maps([trace]))
             if chosen and megabytes < 0:
                 break
             chosen[id_] = trace
@@ -166,3 +168,8 @@ class Scrubber(anywidget.AnyWidget):
     def _n_steps(self) -> int:
         """Steps of the longer of the two responses shown."""
         return max(len(self._responses[id_]["tokens"]) for id_ in (self.response, self.compared or self.response))
+
+
+def _maps(examples: Sequence[xr.Dataset]) -> list[str]:
+    """What is sent for every head where nothing else is asked for."""
+    return [name for name in _MAPS if all(name in trace.variables for trace in examples)]

@@ -268,6 +268,7 @@ function masses({ response, step }, { followed }) {
     shares = [onSink, Math.max(0, onPrompt - onSink), Math.max(0, 1 - Math.max(onSink, onPrompt))];
     error = Math.max(error, errorAt(response, "sink_mass", step, cell) + errorAt(response, "prompt_mass", step, cell));
   }
+  if (shares.some(Number.isNaN)) return "";  // not recorded
   const kinds = Object.keys(MASSES), texts = kinds.map((kind, i) => `${MASSES[kind]} ${format(shares[i], "", error)}`);
   const bars = kinds.map((kind, i) => barOf(`on-${kind}`, shares[i]));
   const labels = kinds.map((kind, i) => h("span", { class: `mass on-${kind}` }, texts[i]));
