@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 # Attributes load when first used: `import attnent` is light, and files can be analysed without torch.
 _NAMES = {
     "detectors.confidence": ("ConfidenceError", "fit_confidence", "load_confidence"),
+    "hub": ("HubError",),
+    "hub.pulling": ("pull",),
+    "hub.pushing": ("push",),
     "model.attention": ("capture", "CaptureError"),
     "model.generation": ("attention_row", "generate"),
     "model.loading": ("load_model", "ModelError"),
@@ -31,6 +34,9 @@ __all__ = [*_HOMES, *_ROOMS]
 if TYPE_CHECKING:
     from attnent import analysis, critic, detectors, llm, tasks
     from attnent.detectors.confidence import ConfidenceError, fit_confidence, load_confidence
+    from attnent.hub import HubError
+    from attnent.hub.pulling import pull
+    from attnent.hub.pushing import push
     from attnent.model.attention import CaptureError, capture
     from attnent.model.generation import attention_row, generate
     from attnent.model.loading import ModelError, load_model

@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from attnent.store.files import checksum, saying_where_full
+from attnent.store.files import checksum, saying_where_full, write_whole
 
 
 def append_labels(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -25,6 +25,21 @@ def append_labels(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             file.write(b"\n" * torn + lines)
             file.flush()
             os.fsync(file.fileno())
+
+
+def join_labels(path: Path, elsewhere: bytes) -> None:
+    """Put the lines that were added elsewhere before those that were added here, after what both begin with.
+
+    So no line is lost, and what was said here counts as said last. Raises DiskFullError, OSError.
+    """
+    with saying_where_full(path.parent):
+        path.parent.mkdir(exist_ok=True)
+        with FileLock(path.with_suffix(".lock"), timeout=60):
+            ours = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+            theirs = elsewhere.removesuffix(b"\n").split(b"\n")
+            same = [our == their for our, their in zip(ours, theirs, strict=False)]
+            n_same = [*same, False].index(False)
+            write_whole(path, b"\n".join([*theirs, *ours[n_same:]]))
 
 
 def read_labels(path: Path) -> list[dict[str, Any]]:

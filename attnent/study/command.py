@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--out-dir", default="runs", metavar="FOLDER", help="where results would go (default: runs)")
     doctor.set_defaults(run=run_doctor)
     _add_replay(commands)
+    _add_hub(commands)
     score = commands.add_parser("score", help="answer a prompt and show the confidence in each token")
     score.add_argument("prompt", nargs="?", metavar="PROMPT", help="in quotes")
     _add_writing(score)
@@ -148,6 +149,22 @@ def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     replay.add_argument("--batch-size", type=int, default=8, metavar="N", help="responses read together (default: 8)")
     replay.set_defaults(run=run_replay)
+
+
+def _add_hub(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """`attnent push` and `attnent pull`."""
+    push = commands.add_parser("push", help="bring Runs to a data set repository of the Hub; only what is new travels")
+    push.add_argument("folder", type=Path, metavar="FOLDER", help="a Run folder, or one above several")
+    push.add_argument("repo", metavar="USER/NAME", help="made where it is not there yet")
+    push.add_argument("--private", action="store_true", help="a new repository is for its owner alone")
+    push.set_defaults(run=run_push)
+    pull = commands.add_parser("pull", help="bring Runs from a data set repository of the Hub, what is missing of them")
+    pull.add_argument("repo", metavar="USER/NAME")
+    pull.add_argument("folder", nargs="?", type=Path, default="runs", metavar="FOLDER", help="default: runs")
+    pull.add_argument("--only", metavar="PATH", help="Runs at or below a path, such as simpleqa/tiny (default: all)")
+    pull.set_defaults(run=run_pull)
+    for parser in (push, pull):
+        parser.add_argument("--revision", metavar="NAME", help="a branch of the repository (default: main)")
 
 
 def _add_writing(parser: argparse.ArgumentParser) -> None:
@@ -356,6 +373,24 @@ def run_replay(chosen: argparse.Namespace) -> int:
     from attnent.study.replay import replay  # takes its time to load
 
     replay(chosen)
+    return 0
+
+
+def run_push(chosen: argparse.Namespace) -> int:
+    """Bring Runs to the Hub. 0 where all of them went, 1 where damaged traces were left out."""
+    from attnent.hub.pushing import push  # takes its time to load
+
+    moved = push(chosen.folder, chosen.repo, private=chosen.private, revision=chosen.revision)
+    print("\n".join(one.said(done="pushed", with_damaged="left out") for one in moved))
+    return 1 if any(one.damaged for one in moved) else 0
+
+
+def run_pull(chosen: argparse.Namespace) -> int:
+    """Bring Runs from the Hub. 0 where all of them came."""
+    from attnent.hub.pulling import pull  # takes its time to load
+
+    moved = pull(chosen.repo, chosen.folder, only=chosen.only, revision=chosen.revision)
+    print("\n".join(one.said(done="pulled", with_damaged="set aside and pulled anew") for one in moved))
     return 0
 
 
