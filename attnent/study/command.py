@@ -57,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE,VALUE",
         help="values of a notebook parameter, each combined with those of all others (repeatable)",
     )
-    sweep.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at the same time (default: 1)")
+    sweep.add_argument("--executor", choices=["local", "slurm"], help="where runs run (default: local)")
+    sweep.add_argument(
+        "--jobs", type=int, metavar="N", help="runs at the same time (default: 1; of a cluster as many as it will)"
+    )
     sweep.add_argument("--timeout", type=float, metavar="MIN", help="end a run after so many minutes")
     sweep.add_argument("--retry-failed", action="store_true", help="run again what failed before")
     sweep.add_argument("--dry-run", action="store_true", help="list the runs and what they will take, no more")
@@ -236,7 +239,7 @@ def run_sweep(chosen: argparse.Namespace) -> int:
     files = [Path(text) for text in chosen.what if not text.isdecimal()]
     if files and len(chosen.what) > 1:
         raise StudyError(f"give a file ({files[0]}) or numbers of notebooks, not several")
-    if chosen.jobs < 1 or (chosen.timeout is not None and not chosen.timeout > 0):
+    if (chosen.jobs is not None and chosen.jobs < 1) or (chosen.timeout is not None and not chosen.timeout > 0):
         raise StudyError("--jobs must be 1 or more, and --timeout more than 0 minutes")
     grid = read_grid(files[0]) if files else Grid(notebooks=chosen.what)
     grid = grid.crossed(grid_of(chosen.parameter))
@@ -246,7 +249,9 @@ def run_sweep(chosen: argparse.Namespace) -> int:
     if chosen.dry_run:
         print(table_of(jobs, retry_failed=chosen.retry_failed))
         return 0
-    n_bad = run_jobs(jobs, out_dir, at_once=chosen.jobs, minutes=chosen.timeout, retry_failed=chosen.retry_failed)
+    executor = chosen.executor or grid.executor
+    where = {"executor": executor, "settings": getattr(grid, executor, {}), "at_once": chosen.jobs}
+    n_bad = run_jobs(jobs, out_dir, **where, minutes=chosen.timeout, retry_failed=chosen.retry_failed)
     print(f"Results: {out_dir / 'index.html'}")
     return 1 if n_bad else 0
 

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import yaml
 import yaml.constructor
@@ -15,6 +15,8 @@ from attnent.study import StudyError
 from attnent.study.index import reason_of
 from attnent.study.notebook import study_folder
 from attnent.study.parameters import changed_parameters, check_names, parameters_of, read_given
+
+ExecutorName = Literal["local", "slurm"]
 
 
 class Grid(BaseModel):
@@ -26,6 +28,8 @@ class Grid(BaseModel):
     parameters: dict[str, Any] = {}
     grid: dict[str, list[Any]] = {}
     runs: list[dict[str, Any]] = [{}]
+    executor: ExecutorName = "local"
+    slurm: dict[str, Any] = {}  # of a job, as submitit names them: partition, time in minutes, gpus_per_node, ...
 
     def crossed(self, grid: Mapping[str, list[Any]]) -> "Grid":
         """Each of these runs with each combination of a further grid. Raises StudyError for a name that both have."""

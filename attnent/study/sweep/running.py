@@ -1,26 +1,20 @@
 """Running a sweep: each run a process of its own, told of as it starts and ends; what is done is not done again."""
 
 import contextlib
-import json
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
-import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-import psutil
+from typing import Any, Literal, NamedTuple
 
 from attnent.study.estimate import minutes as in_words
 from attnent.study.index import write_index
 from attnent.study.notebook import same_before
-from attnent.study.sweep.grid import Job
+from attnent.study.sweep.executors import Executor, Local
+from attnent.study.sweep.grid import ExecutorName, Job
+from attnent.study.sweep.processes import Ended
 
-_COMMAND = [sys.executable, "-m", "attnent.study.sweep.job"]
 Status = Literal["ok", "done before", "failed", "failed before", "timed out", "killed", "stopped"]
 
 
@@ -37,27 +31,37 @@ class Result(NamedTuple):
 
 
 def run_jobs(
-    jobs: Sequence[Job], out_dir: Path, *, at_once: int = 1, minutes: float | None = None, retry_failed: bool = False
+    jobs: Sequence[Job],
+    out_dir: Path,
+    *,
+    executor: ExecutorName = "local",
+    settings: Mapping[str, Any] | None = None,
+    at_once: int | None = None,
+    minutes: float | None = None,
+    retry_failed: bool = False,
 ) -> int:
     """Run what is not done yet, print a table of what came of all, write the index; gives back how many are not ok.
 
-    A run that takes longer than `minutes` is ended. When interrupted or terminated, all children and their kernels
-    are ended, and the same call goes on.
+    `executor` is where: processes here, `at_once` of them (1), or jobs of a cluster, all given to it at once where
+    `at_once` is None; `settings` are the cluster's own for a job. A run that takes longer than `minutes` is ended.
+    When interrupted or terminated, all children and their kernels are ended, and the same call goes on. Raises
+    StudyError where the cluster cannot be used.
     """
     results: dict[Path, Result] = {}
-    children = _Children(minutes)
-    with _terminated_as_interrupted(), ThreadPoolExecutor(at_once) as pool:
-        try:
-            waiting = {}
-            for place, job in enumerate(jobs, start=1):
-                name = f"[{place}/{len(jobs)}] {title_of(job)}"
-                waiting[pool.submit(_run, job, name, children, retry_failed)] = job
-            for done in as_completed(waiting):
-                results[waiting[done].folder] = done.result()
-        finally:
-            children.end()
-            if out_dir.is_dir():
-                write_index(out_dir)
+    with _terminated_as_interrupted():
+        place = _executor_of(executor, settings or {}, out_dir, None if minutes is None else 60 * minutes)
+        with ThreadPoolExecutor(at_once or (1 if executor == "local" else max(len(jobs), 1))) as pool:
+            try:
+                waiting = {}
+                for number, job in enumerate(jobs, start=1):
+                    name = f"[{number}/{len(jobs)}] {title_of(job)}"
+                    waiting[pool.submit(_run, job, name, place, retry_failed)] = job
+                for done in as_completed(waiting):
+                    results[waiting[done].folder] = done.result()
+            finally:
+                place.end()
+                if out_dir.is_dir():
+                    write_index(out_dir)
     bad = [result for result in results.values() if result.is_bad]
     rows = [(title_of(job), *_cells(results[job.folder])) for job in jobs]
     print("\n" + aligned([("run", "status", "time"), *(row[:3] for row in rows)]), flush=True)
@@ -87,66 +91,37 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-class _Children:
-    """The processes of the runs; ended, with all that they started, when their time is over or the sweep's is."""
+def _executor_of(name: ExecutorName, settings: Mapping[str, Any], out_dir: Path, seconds: float | None) -> Executor:
+    """Where the runs run. Raises StudyError."""
+    if name == "slurm":
+        from attnent.study.sweep.slurm import Slurm
 
-    def __init__(self, minutes: float | None) -> None:
-        self._seconds = None if minutes is None else 60 * minutes
-        self._running: set[subprocess.Popen] = set()
-        self._lock, self._is_over = threading.Lock(), False
-
-    def run(self, job: Job) -> Result:
-        told = {"notebook": str(job.notebook), "values": job.values, "folder": str(job.folder)}
-        with tempfile.TemporaryFile() as output:
-            with self._lock:
-                if self._is_over:
-                    return Result("stopped")
-                child = subprocess.Popen(
-                    _COMMAND,
-                    stdin=subprocess.PIPE,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C comes to the sweep alone, which then ends them
-                )
-                self._running.add(child)
-            start = time.monotonic()
-            try:
-                child.communicate(json.dumps(told).encode() + b"\n", timeout=self._seconds)
-            except subprocess.TimeoutExpired:
-                _end(child)
-                return Result("timed out", "what it recorded is kept; the same command goes on", self._seconds)
-            finally:
-                self._running.discard(child)
-            output.seek(0)
-            return self._result(job, child.returncode, output.read(), time.monotonic() - start)
-
-    def end(self) -> None:
-        with self._lock:
-            self._is_over = True
-        for child in list(self._running):
-            _end(child)
-
-    def _result(self, job: Job, code: int, output: bytes, seconds: float) -> Result:
-        if self._is_over:
-            return Result("stopped")
-        if code < 0:
-            return Result("killed", f"by signal {-code}; the same command goes on", seconds)
-        outcome = None if code else same_before(job.notebook, job.values, job.folder)
-        if outcome is None:
-            return Result("failed", _last(output.decode(errors="replace")), seconds)
-        if outcome.status == "complete":
-            return Result("ok", outcome.answer, seconds)
-        return Result("failed", _last(outcome.error), seconds)
+        return Slurm(settings, out_dir, seconds)
+    return Local(seconds)
 
 
-def _run(job: Job, name: str, children: _Children, retry_failed: bool) -> Result:
+def _run(job: Job, name: str, executor: Executor, retry_failed: bool) -> Result:
     result = before(job, retry_failed=retry_failed)  # asked late: another sweep may have done it meanwhile
     if result is None:
-        print(f"{name} starts", flush=True)
-        result = children.run(job)
+        print(f"{name} {executor.begins}", flush=True)
+        about = {"notebook": str(job.notebook.resolve()), "values": job.values, "folder": str(job.folder)}
+        result = _result(job, executor.run({**about, "cwd": str(Path.cwd())}))
     status, took, said = _cells(result)
     print(f"{name} {status}{f' ({took})' * bool(took)}{f': {said}' * bool(said)}", flush=True)
     return result
+
+
+def _result(job: Job, ended: Ended | None) -> Result:
+    if ended is None:
+        return Result("stopped")
+    if ended.how in ("timed out", "killed"):
+        return Result(ended.how, ended.said, ended.seconds)
+    outcome = same_before(job.notebook, job.values, job.folder) if ended.how == "done" else None
+    if outcome is None:
+        return Result("failed", _last(ended.said), ended.seconds)
+    if outcome.status == "complete":
+        return Result("ok", outcome.answer, ended.seconds)
+    return Result("failed", _last(outcome.error), ended.seconds)
 
 
 def _cells(result: Result) -> tuple[str, str, str]:
@@ -155,16 +130,6 @@ def _cells(result: Result) -> tuple[str, str, str]:
 
 def _last(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
-
-
-def _end(child: subprocess.Popen) -> None:
-    """Kill a run before it can call itself failed, then its kernel and what that started."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        run = psutil.Process(child.pid)
-        for process in (run, *run.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-    child.wait()
 
 
 @contextlib.contextmanager
