@@ -238,6 +238,7 @@ def test_a_shard_that_holds_what_the_index_does_not_name_is_refused(hub, run, tm
         {"files": {"../../run.json": {"sha256": "0" * 64, "size": 1}}},
         {"files": {"labels/../../grades.jsonl": {"sha256": "0" * 64, "size": 1}}},
         {"index_version": 2},
+        {"manifest": {"schema_version": 2, "identity": {}}},
     ],
 )
 def test_an_index_with_a_bad_name_is_refused(hub, run, tmp_path, changes):
@@ -247,13 +248,21 @@ def test_an_index_with_a_bad_name_is_refused(hub, run, tmp_path, changes):
         ae.pull(NAME, tmp_path / "back")
 
 
-@pytest.mark.parametrize("place", ["../out", "a/../../out", "/out", "a//b", ".ssh", "a\\b", "C:/out"])
+@pytest.mark.parametrize("place", ["../out", "a/../../out", "/out", "a//b", ".ssh", "a\\b"])
 def test_a_place_that_leads_out_of_the_folder_is_refused(hub, run, tmp_path, place):
     push(run)
     hub.replace(NAME, f"{place}/{INDEX}", b"{}")
     with pytest.raises(ae.HubError, match="cannot be the place of a Run"):
         ae.pull(NAME, tmp_path / "back")
     assert not (tmp_path / "back").exists()
+
+
+def test_a_shard_that_is_not_there_is_said(hub, run, tmp_path):
+    push(run)
+    commit = hub.repos[NAME].commits[hub.repos[NAME].branches["main"]]
+    del commit[next(path for path in commit if path.endswith(".tar"))]
+    with pytest.raises(ae.HubError, match="me/runs lacks a file that its index names"):
+        ae.pull(NAME, tmp_path / "back")
 
 
 def test_a_link_that_leads_out_of_the_folder_is_refused(hub, run, tmp_path):
@@ -416,20 +425,42 @@ def test_a_private_push_is_never_made_to_a_public_repository(hub, run):
         ae.push(run.folder, "me/open", private=True)
 
 
-def test_a_push_that_another_overtook_is_refused(hub, run, monkeypatch):
-    push(run)
-    run.save("f", trace_of("text f", 5))
+@pytest.fixture
+def overtaken(hub, run, monkeypatch):
+    """Let another push come between reading and writing: f(files that it brings)."""
     from attnent.hub import pushing
 
-    def overtaken(*about):
-        parent = hub.repos[NAME].branches["main"]
-        hub.repos[NAME].branches["main"] = "f" * 40
-        hub.repos[NAME].commits["f" * 40] = hub.repos[NAME].commits[parent]
-        return packed(*about)
-
     packed = pushing.pack
-    monkeypatch.setattr(pushing, "pack", overtaken)
-    with pytest.raises(ae.HubError, match="me/runs was changed by somebody else in the meantime"):
+
+    def by(**files: bytes):
+        def pack(*about):
+            repo = hub.repos[NAME]
+            commit = repo.commits[repo.branches["main"]]
+            repo.branches["main"] = "f" * 40
+            repo.commits["f" * 40] = dict(commit)
+            for path, content in files.items():
+                hub.replace(NAME, path, content)
+            return packed(*about)
+
+        monkeypatch.setattr(pushing, "pack", pack)
+
+    push(run)
+    run.save("f", trace_of("text f", 5))
+    return by
+
+
+def test_a_push_goes_on_where_another_overtook_it_with_another_run(hub, run, overtaken):
+    overtaken(**{"other/run.json": b"{}"})
+    push(run)
+    assert hub.files(NAME)["other/run.json"] == b"{}"
+    assert sum(path.endswith(".tar") for path in hub.files(NAME)) == 4
+
+
+def test_a_push_that_another_overtook_with_the_same_run_is_refused(hub, run, overtaken):
+    index = json.loads(hub.files(NAME)[f"{PLACE}/{INDEX}"])
+    write_sealed(run.folder / "other", index | {"tables_of": []})
+    overtaken(**{f"{PLACE}/{INDEX}": (run.folder / "other").read_bytes()})
+    with pytest.raises(ae.HubError, match=f"{PLACE} of me/runs was changed by somebody else in the meantime; run the"):
         push(run)
 
 

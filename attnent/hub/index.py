@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, StringConstraints
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, StringConstraints, model_validator
 
 from attnent.store.examples import SAFE_ID
 from attnent.store.tables import TABLES
@@ -57,6 +57,16 @@ class Index(BaseModel):
     files: dict[_FileName, Content] = {}
     shards: list[Shard] = []
     tables_of: list[_ResponseId] = []
+
+    @model_validator(mode="after")
+    def _is_of_a_run(self) -> "Index":
+        about = self.manifest
+        expected = {"identity": dict, "examples_checksum": str, "schema_version": int}
+        if not all(isinstance(about.get(name), kind) for name, kind in expected.items()):
+            raise ValueError("the manifest is not that of a Run")
+        if not isinstance(sessions_of(about), list):
+            raise ValueError("the sessions are not a list")
+        return self
 
     @property
     def traces(self) -> dict[str, Content]:

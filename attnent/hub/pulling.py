@@ -26,7 +26,7 @@ from attnent.store.folders import digest
 from attnent.store.labels import join_labels
 from attnent.store.tables import keep_tables, made_from, state_of
 from attnent.store.traces import load_trace
-from attnent.trace import TraceError
+from attnent.trace import SCHEMA_VERSION, TraceError
 
 
 def pull(
@@ -66,6 +66,11 @@ def _pull(repository: Repository, place: str, target: Path, progress: bool) -> M
     index = repository.index(place)
     if index is None or not {RUN, EXAMPLES} <= set(index.files):
         raise HubError(f"{place} of {repository.name} holds no whole Run; push it again")
+    if (version := index.manifest["schema_version"]) != SCHEMA_VERSION:
+        raise HubError(
+            f"{place} of {repository.name} was recorded by another version of attnent (schema {version}, here "
+            f"{SCHEMA_VERSION}); pull it with that one"
+        )
     with saying_where_full(target):
         (target / "traces").mkdir(parents=True, exist_ok=True)
         with locked(target):

@@ -24,7 +24,7 @@ from attnent.progress import Progress
 from attnent.runs import Run, RunError, runs_below
 from attnent.store.files import sweep, temporary_name
 from attnent.store.folders import digest, one_segment
-from attnent.store.tables import made_from, state_of
+from attnent.store.tables import read_tables, state_of
 from attnent.trace import TraceError
 
 SHARD_SIZE = 500_000_000  # bytes
@@ -73,7 +73,7 @@ def _push(repository: Repository, place: str, run: Run, shard_size: int, progres
     there = repository.index(place)
     here = contents_here(run.folder)
     _check(repository, place, run, there, here)
-    index = (there or Index(manifest={})).model_copy(update={"manifest": run.manifest})
+    index = (there or Index(manifest=run.manifest)).model_copy(update={"manifest": run.manifest})
     new = [name for name in here if name not in index.traces]
     damaged = [name for name in new if not _is_whole(run, name)]
     new = [name for name in new if name not in set(damaged)]
@@ -96,7 +96,7 @@ def _push(repository: Repository, place: str, run: Run, shard_size: int, progres
     tables = _tables(run, index)
     if tables:
         contents = {name: Content.of(content) for name, content in tables.items()}
-        update = {"files": index.files | contents, "tables_of": sorted(made_from(run.folder))}
+        update = {"files": index.files | contents, "tables_of": sorted(index.traces)}
         index = index.model_copy(update=update)
     if files or tables:
         repository.commit(place, {**files, **tables}, index)
@@ -148,10 +148,8 @@ def _files(run: Run, index: Index) -> Iterator[tuple[str, bytes]]:
 
 def _tables(run: Run, index: Index) -> dict[str, bytes]:
     """The tables, where they are those of exactly the traces that were pushed, and new."""
-    made = made_from(run.folder)
-    paths = {name: trace_path(run.folder, name) for name in index.traces}
-    if not made or made != {name: state_of(path) for name, path in paths.items()}:
+    made, contents = read_tables(run.folder)
+    if not made or made != {name: state_of(trace_path(run.folder, name)) for name in index.traces}:
         return {}
-    contents = {name: (run.folder / name).read_bytes() for name in TABLE_FILES}
-    is_new = any(index.files.get(name) != Content.of(content) for name, content in contents.items())
-    return contents if is_new else {}
+    tables = dict(zip(TABLE_FILES, contents, strict=True))
+    return tables if any(index.files.get(name) != Content.of(tables[name]) for name in tables) else {}

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,15 +21,15 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, tqdm
-from pydantic import ValidationError
 
 from attnent.hub import HubError
 from attnent.hub.index import INDEX, Content, Index
 from attnent.progress import is_headless
-from attnent.store.files import read_sealed, saying_where_full, write_sealed
+from attnent.store.files import DiskFullError, read_sealed, saying_where_full, write_sealed
 
 _SET = "dataset"
-_PLACE = re.compile(r"(?!\.)[^/\\:\x00-\x1f]{1,200}(?:/(?!\.)[^/\\:\x00-\x1f]{1,200})*")
+_PLACE = re.compile(r"(?!\.)[^/\\\x00-\x1f]{1,200}(?:/(?!\.)[^/\\\x00-\x1f]{1,200})*")
+_ATTEMPTS, _OVERTAKEN = 5, (409, 412)  # statuses of a commit where another was quicker
 _AGAIN = "run the same command again: what has arrived is kept"
 
 
@@ -64,10 +65,15 @@ class Repository:
         with TemporaryDirectory() as folder:
             try:
                 return Index.model_validate(read_sealed(self.fetch(f"{place}/{INDEX}", Path(folder), silent=True)))
-            except RemoteEntryNotFoundError:
-                return None
-            except (ValidationError, ValueError) as error:
-                raise HubError(f"{INDEX} of {place} in {self.name} is damaged; push the Run elsewhere") from error
+            except HubError as error:
+                if isinstance(error.__cause__, RemoteEntryNotFoundError):
+                    return None
+                raise
+            except ValueError as error:
+                raise HubError(
+                    f"{INDEX} of {place} in {self.name} is damaged, so that nothing of it is used; pull an earlier "
+                    "revision, or push the Run to another repository"
+                ) from error
 
     def read(self, path: str, expected: Content) -> bytes:
         """A small file, which must be what was pushed. Raises HubError."""
@@ -78,29 +84,40 @@ class Repository:
         return content
 
     def fetch(self, path: str, folder: Path, *, silent: bool = False) -> Path:
-        """Download a file into a folder. Raises HubError, DiskFullError; RemoteEntryNotFoundError where it is not."""
+        """Download a file into a folder. Raises HubError, DiskFullError."""
         bar = _Silent if silent else None
         about: dict[str, Any] = {"repo_type": _SET, "revision": self.head, "local_dir": folder, "tqdm_class": bar}
         with in_one_sentence(self.name), saying_where_full(folder):
             return Path(self.api.hf_hub_download(self.name, path, **about))
 
     def commit(self, place: str, files: Mapping[str, bytes | Path], index: Index) -> None:
-        """Put files and the index of a Run there, all at once. Raises HubError, also where the head has moved."""
+        """Put files and the index of a Run there, all at once.
+
+        Raises HubError, also where somebody else has changed the same Run since the head that was read.
+        """
         with TemporaryDirectory() as folder, in_one_sentence(self.name):
-            path = Path(folder) / INDEX
-            write_sealed(path, index.model_dump())
-            operations = [
-                CommitOperationAdd(f"{place}/{name}", content) for name, content in {**files, INDEX: path}.items()
-            ]
-            message = f"{place}: {len(index.traces)} responses"
-            self.head = self.api.create_commit(
-                self.name,
-                operations,
-                commit_message=message,
-                repo_type=_SET,
-                revision=self.revision,
-                parent_commit=self.head,
-            ).oid
+            write_sealed(Path(folder) / INDEX, index.model_dump())
+            files = {**files, INDEX: Path(folder) / INDEX}
+            operations = [CommitOperationAdd(f"{place}/{name}", content) for name, content in files.items()]
+            about: dict[str, Any] = {"repo_type": _SET, "revision": self.revision}
+            about["commit_message"] = f"{place}: {len(index.traces)} responses"
+            for attempt in range(_ATTEMPTS):
+                try:
+                    self.head = self.api.create_commit(self.name, operations, **about, parent_commit=self.head).oid
+                    return
+                except HfHubHTTPError as error:
+                    if error.response.status_code not in _OVERTAKEN:
+                        raise
+                time.sleep(attempt)
+                if self._has_changed(place):
+                    break
+            raise HubError(f"{place} of {self.name} was changed by somebody else in the meantime; {_AGAIN}")
+
+    def _has_changed(self, place: str) -> bool:
+        """Move the head to the newest commit, and say whether it holds something else of a Run."""
+        before = self.index(place)
+        self.head = str(self.api.dataset_info(self.name, revision=self.revision).sha)
+        return self.index(place) != before
 
 
 def open_repository(name: str, revision: str | None) -> Repository:
@@ -133,7 +150,7 @@ def check_place(place: str) -> str:
 
 @contextmanager
 def in_one_sentence(name: str, revision: str | None = None) -> Generator[None]:
-    """Turn what goes wrong with the Hub into a HubError. RemoteEntryNotFoundError, and errors of the disk, pass."""
+    """Turn what goes wrong with the Hub into a HubError. What the disk raises passes."""
     if constants.is_offline_mode():
         raise HubError("HF_HUB_OFFLINE is set, so that the Hub is not asked; set HF_HUB_OFFLINE=0 to push or pull")
     try:
@@ -141,7 +158,7 @@ def in_one_sentence(name: str, revision: str | None = None) -> Generator[None]:
             raise HFValidationError
         with _bars_for_who_watches():
             yield
-    except (HubError, RemoteEntryNotFoundError):
+    except (HubError, DiskFullError):
         raise
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, OSError) and error.errno:
@@ -174,12 +191,12 @@ def _sentence(name: str, revision: str | None, error: BaseException) -> str:
         return f"{name} has no revision {revision!r}; give another, or leave it out"
     if isinstance(cause, RepositoryNotFoundError):
         return f"the Hub has no data set {name}, or shows it to those who may see it alone; check the name, or {log_in}"
+    if isinstance(cause, RemoteEntryNotFoundError):
+        return f"{name} lacks a file that its index names; pull an earlier revision, or push to another repository"
     if status == 401:
         return f"the Hub wants to know who asks for {name}, and {log_in}"
     if status == 403:
         return f"the token that was found may not write to {name}; take one with write access: hf auth login"
-    if status == 412:
-        return f"{name} was changed by somebody else in the meantime; {_AGAIN}"
     if isinstance(cause, HfHubHTTPError):
         return f"the Hub answered {status} for {name} ({cause.server_message}); wait a little, then {_AGAIN}"
     return f"the connection to {constants.ENDPOINT} failed ({type(cause).__name__}); check the network, then {_AGAIN}"

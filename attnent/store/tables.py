@@ -28,7 +28,8 @@ def tables(folder: Path, examples: pd.DataFrame, state: State, read: Read) -> li
 
     Tables that are torn or damaged are made anew. `examples` has a row a response, with the column response_id.
     """
-    known, kept = _load(folder)
+    known, contents = read_tables(folder)
+    kept = [pd.read_parquet(BytesIO(content)) for content in contents]
     same = [name for name, seen in state.items() if known.get(name) == seen]
     if len(same) == len(state) == len(known):
         return kept
@@ -53,7 +54,19 @@ def tables(folder: Path, examples: pd.DataFrame, state: State, read: Read) -> li
 
 def made_from(folder: Path) -> State:
     """What the tables on disk were made from; nothing where they are not whole."""
-    return _load(folder)[0]
+    return read_tables(folder)[0]
+
+
+def read_tables(folder: Path) -> tuple[State, list[bytes]]:
+    """What the tables on disk were made from, and the tables as parquet; nothing where they are not whole."""
+    try:
+        about = read_sealed(folder / "tables.json")
+        contents = [(folder / f"{name}.parquet").read_bytes() for name in TABLES]
+        if about["checksums"] == [checksum(content) for content in contents]:
+            return about["made_from"], contents
+    except (OSError, ValueError, KeyError):  # or just being replaced by another process
+        pass
+    return {}, []
 
 
 def token_table(trace: xr.Dataset) -> pd.DataFrame:
@@ -79,18 +92,6 @@ def _rows(
 def _in_order(table: pd.DataFrame, place: Mapping[str, int]) -> pd.DataFrame:
     by_place = table["response_id"].map(place).argsort(kind="stable")
     return table.iloc[by_place].reset_index(drop=True)
-
-
-def _load(folder: Path) -> tuple[State, list[pd.DataFrame]]:
-    """What the tables on disk were made from, and the tables; nothing where they are not whole."""
-    try:
-        about = read_sealed(folder / "tables.json")
-        contents = [(folder / f"{name}.parquet").read_bytes() for name in TABLES]
-        if about["checksums"] == [checksum(content) for content in contents]:
-            return about["made_from"], [pd.read_parquet(BytesIO(content)) for content in contents]
-    except (OSError, ValueError, KeyError):  # or just being replaced by another process
-        pass
-    return {}, []
 
 
 def _save(folder: Path, joined: list[pd.DataFrame], made_from: State) -> None:
