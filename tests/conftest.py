@@ -3,8 +3,15 @@
 import os
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+if not os.path.exists("/dev/nvidia0"):
+    os.environ["TRITON_INTERPRET"] = "1"  # kernels of a GPU run on the CPU, by numpy
 
-import jaxtyping
+import contextlib  # noqa: E402
+
+import jaxtyping  # noqa: E402
+
+with contextlib.suppress(ImportError):
+    import attnent.model.kernels  # unchecked: Triton reads the source of a kernel, not what the check makes of it
 
 jaxtyping.install_import_hook("attnent", "beartype.beartype")  # before attnent is imported
 
