@@ -6,6 +6,7 @@ import http.server
 import json
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -36,6 +37,7 @@ class FakeHub:
     received: list[int] = field(default_factory=list)
     fail: dict[str, int | str] = field(default_factory=dict)  # of "METHOD path": status, or "cut" in the middle
     spare: int = 0  # so many requests that match pass before they fail
+    watch: Callable[[], None] = lambda: None  # is called at each request
     url: str = ""
     storage: str = ""  # another host, as on the Hub
 
@@ -74,6 +76,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         request = f"{self.command} {path}"
         self.hub.asked.append(request)
+        self.hub.watch()
         self.how = self.hub.failing(request)
         if isinstance(self.how, int):
             return self.answer(self.how, b"")

@@ -1,17 +1,24 @@
 """Runs to a stand-in of the Hub and back over HTTP: equal, whole or refused, and only what is missing travels."""
 
 import io
+import itertools
 import json
 import os
+import random
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import test_full_disk
 from fake_hub import READER, TOKEN, FakeHub, served
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
@@ -19,7 +26,7 @@ from test_runs import EXAMPLES, IDENTITY, trace_of
 
 import attnent as ae
 from attnent.hub.index import INDEX, Content
-from attnent.store.files import read_sealed, write_sealed
+from attnent.store.files import DiskFullError, read_sealed, write_sealed
 from attnent.store.folders import digest
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's own upload
@@ -27,6 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 TASK, NAME = "simpleqa", "me/runs"
 IDENTITY = IDENTITY | {"task": TASK, "model": "tiny"}
 PLACE = f"{TASK}/tiny/{digest(IDENTITY)}"
+small_disk = test_full_disk.small_disk
 SHARD = 8_000  # bytes, in which two of the traces below go
 
 
@@ -513,8 +521,63 @@ def test_a_folder_without_runs_is_said(hub, tmp_path):
     assert not hub.asked
 
 
+def test_a_full_disk_is_said_by_pull_and_push_and_both_go_on(hub, run, small_disk, monkeypatch, tmp_path):
+    place, fill = small_disk
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    fill(1)
+    with pytest.raises(DiskFullError, match=r"no space left in .*disk; free some, then run again"):
+        push(run)
+    fill(20)
+    push(run)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for n_free in (1, 4, 6, 8, 10):
+        fill(n_free)
+        with pytest.raises(DiskFullError, match="no space left in "):
+            ae.pull(NAME, place / "back")
+        assert not list(place.rglob("*.tmp"))
+    fill(40)
+    ae.pull(NAME, place / "back")
+    assert content_of(place / "back" / PLACE) == content_of(run.folder)
+
+
+def is_killed_at(n_requests: int, hub: FakeHub, move: Callable[[], object]) -> bool:
+    """Do something in a process of its own and kill that at, or right after, such a request; False where it ended."""
+    close_session()
+    asked, pids = itertools.count(1), []
+
+    def watch() -> None:
+        if next(asked) == n_requests:
+            threading.Timer(0.01 * random.Random(n_requests).random(), os.kill, (pids[0], signal.SIGKILL)).start()
+
+    hub.watch = watch
+    pids.append(os.fork())
+    if pids[0] == 0:
+        try:
+            move()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(pids[0], 0)[1])
+
+
 @pytest.mark.slow
-def test_the_command_pushes_and_pulls_and_is_killed_in_the_middle(hub, run, tmp_path):
+def test_a_push_and_a_pull_killed_at_any_request_go_on(hub, run, tmp_path):
+    n_requests = 0
+    while is_killed_at(n_requests := n_requests + 1, hub, lambda: push(run, progress=False)):
+        pass
+    assert n_requests > 8
+    index = json.loads(hub.files(NAME)[f"{PLACE}/{INDEX}"])
+    assert {path for path in hub.files(NAME) if path.endswith(".tar")} == {
+        f"{PLACE}/traces/{shard['sha256']}.tar" for shard in index["shards"]
+    }
+    n_requests = 0
+    while is_killed_at(n_requests := n_requests + 1, hub, lambda: ae.pull(NAME, tmp_path / "back", progress=False)):
+        pass
+    assert n_requests > 8
+    assert content_of(tmp_path / "back" / PLACE) == content_of(run.folder)
+
+
+@pytest.mark.slow
+def test_the_command_pushes_and_pulls_and_says_what_is_wrong_in_one_sentence(hub, run, tmp_path):
     environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
     environment |= {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
     environment |= {"HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN}
@@ -530,6 +593,6 @@ def test_the_command_pushes_and_pulls_and_is_killed_in_the_middle(hub, run, tmp_
     assert (done.returncode, done.stderr) == (0, "")
     assert content_of(tmp_path / "back" / PLACE) == content_of(run.folder)
     environment["HF_TOKEN"] = "hf_wrong"
-    done = attnent("push", run.folder, NAME)
+    done = attnent("push", run.folder, "me/other")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert done.stderr.startswith("attnent: the Hub wants to know who asks for me/runs")
+    assert done.stderr.startswith("attnent: the Hub wants to know who asks for me/other")

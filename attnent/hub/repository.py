@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+import warnings
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,7 +88,8 @@ class Repository:
         """Download a file into a folder. Raises HubError, DiskFullError."""
         bar = _Silent if silent else None
         about: dict[str, Any] = {"repo_type": _SET, "revision": self.head, "local_dir": folder, "tqdm_class": bar}
-        with in_one_sentence(self.name), saying_where_full(folder):
+        with in_one_sentence(self.name), saying_where_full(folder), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Not enough free disk space")  # is raised where it comes true
             return Path(self.api.hf_hub_download(self.name, path, **about))
 
     def commit(self, place: str, files: Mapping[str, bytes | Path], index: Index) -> None:
