@@ -41,6 +41,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 import attnent as ae
 from attnent.model.assembly import token_stats_
 from attnent.model.attention import Watch, stats_of_pass, watching
+from attnent.model.deferral import Deferred
 from attnent.model.loading import BUNDLED
 from attnent.model.prompts import encode_prompt
 from attnent.tiny.world import creative_prompts, factual_prompts
@@ -108,7 +109,7 @@ def plain(model: PreTrainedModel, passes: Passes) -> None:
 
 def capture(model: PreTrainedModel, passes: Passes) -> Any:
     """As `attnent.generate` records: the measures of the last row of each pass and of its next-token distribution."""
-    watch = Watch(n_generated=torch.zeros(1, dtype=torch.long))
+    watch = Watch(n_generated=torch.zeros(1, dtype=torch.long), deferred=Deferred())
     attentions, tokens = [], []
     with watching(model, watch), torch.inference_mode():
         for inputs in passes:
@@ -116,8 +117,10 @@ def capture(model: PreTrainedModel, passes: Passes) -> Any:
             logits = outputs.logits[:, -1].float()
             tokens.append(token_stats_(logits, logits.argmax(dim=-1)))
             attentions.append(outputs.attentions)
-            watch.n_generated += 1
-        layers = stats_of_pass(model, [torch.cat(steps, dim=2) for steps in zip(*attentions, strict=True)])
+            watch.n_generated = watch.n_generated + 1
+    with torch.inference_mode():
+        joined = [torch.cat(steps, dim=2) for steps in zip(*attentions, strict=True)]
+        layers = stats_of_pass(model, joined, watch.deferred)
     return layers, [torch.stack(steps, dim=1) for steps in zip(*tokens, strict=True)]
 
 

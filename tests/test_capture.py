@@ -19,7 +19,7 @@ from transformers import (
     StaticCache,
 )
 
-from attnent.model import attention as capture_room
+from attnent.model import rows
 from attnent.model.attention import CaptureError, capture
 
 LENGTHS = [13, 7, 11, 1, 2]  # a batch of 5, padded on the left
@@ -98,7 +98,7 @@ def test_right_padding_does_not_change_the_rows_of_real_tokens(llama, batch):
 @pytest.mark.parametrize("at_once", [1, 5 * N_HEADS * 13 * 4, 5 * N_HEADS * 13 * 7])
 def test_rows_in_blocks_equal_rows_in_one_block(llama, batch, monkeypatch, at_once):
     whole = captured(llama, batch, prompt_rows=True)
-    monkeypatch.setattr(capture_room, "SCORES_AT_ONCE", at_once)
+    monkeypatch.setattr(rows, "SCORES_AT_ONCE", at_once)
     blocks = captured(llama, batch, prompt_rows=True)
     for layer in range(N_LAYERS):
         for name in (*oracle.MEASURES, "n_keys"):
@@ -108,15 +108,15 @@ def test_rows_in_blocks_equal_rows_in_one_block(llama, batch, monkeypatch, at_on
 
 
 def test_no_block_of_scores_is_larger_than_allowed(llama, batch, monkeypatch):
-    monkeypatch.setattr(capture_room, "SCORES_AT_ONCE", 5 * N_HEADS * 13 * 3)
+    monkeypatch.setattr(rows, "SCORES_AT_ONCE", 5 * N_HEADS * 13 * 3)
     sizes = []
 
     def spy(scores, *others):
         sizes.append(scores.numel())
         return measure_rows(scores, *others)
 
-    measure_rows = capture_room._measure_rows
-    monkeypatch.setattr(capture_room, "_measure_rows", spy)
+    measure_rows = rows._measure_rows
+    monkeypatch.setattr(rows, "_measure_rows", spy)
     captured(llama, batch, prompt_rows=True)
     assert max(sizes) <= 5 * N_HEADS * 13 * 3
     assert len(sizes) == N_LAYERS * 5  # ceil(13 / 3) blocks in each layer

@@ -17,7 +17,7 @@ from test_trace import made
 from transformers import GenerationConfig
 
 import attnent as ae
-from attnent.model import attention
+from attnent.model import attention, rows
 from attnent.model.assembly import _columns
 from attnent.model.attention import Watch, watching
 from attnent.model.columns import Columns
@@ -100,7 +100,7 @@ def test_what_keys_receive_in_a_replay_is_what_they_received_when_it_was_written
 
 
 def test_what_keys_receive_in_one_replay_in_blocks_of_rows_is_that_of_the_oracle(model, tokenizer, monkeypatch):
-    monkeypatch.setattr(attention, "SCORES_AT_ONCE", N_HEADS * 30 * 4)
+    monkeypatch.setattr(rows, "SCORES_AT_ONCE", N_HEADS * 30 * 4)
     trace = ae.replay(model, tokenizer, PROMPTS[3], "thin é in the tin", columns=True)
     assert_columns(trace, eager_weights(model, positions_of(trace, tokenizer)))
 
@@ -189,7 +189,7 @@ def test_every_item_of_a_batch_receives_its_own_weight_in_blocks_of_any_size(len
     model, inputs = random_llama(num_hidden_layers=1), left_padded(lengths)
     columns = Columns(inputs["attention_mask"].bool())
     with pytest.MonkeyPatch.context() as patch, watching(model, Watch(columns=columns)):
-        patch.setattr(attention, "SCORES_AT_ONCE", rows_at_once * len(lengths) * N_HEADS * max(lengths))
+        patch.setattr(rows, "SCORES_AT_ONCE", rows_at_once * len(lengths) * N_HEADS * max(lengths))
         model(**inputs)
     for row, length in enumerate(lengths):
         received = columns.of_item(row, length)[0]["received_mass"]
@@ -202,7 +202,7 @@ def test_every_item_of_a_batch_receives_its_own_weight_in_blocks_of_any_size(len
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_trace_is_otherwise_byte_for_byte_that_without_columns(tokenizer, dtype, monkeypatch):
-    monkeypatch.setattr(attention, "SCORES_AT_ONCE", 5 * N_HEADS * 30 * 4)
+    monkeypatch.setattr(rows, "SCORES_AT_ONCE", 5 * N_HEADS * 30 * 4)
     model = random_llama().to(dtype)
     texts = ["thin é", "a", "another antenna within the tin", "in the", "tan"]
     for make, *what in [(functools.partial(ae.generate, max_new_tokens=11), PROMPTS), (ae.replay, PROMPTS, texts)]:

@@ -113,7 +113,7 @@ def test_a_batch_to_read_that_does_not_fit_is_halved(model, tokenizer, greedy):
 
 
 def test_replay_in_blocks_of_rows_gives_the_numbers_of_generate(model, tokenizer, greedy, monkeypatch):
-    monkeypatch.setattr("attnent.model.attention.SCORES_AT_ONCE", N_HEADS * 30 * 4)
+    monkeypatch.setattr("attnent.model.rows.SCORES_AT_ONCE", N_HEADS * 30 * 4)
     monkeypatch.setattr("attnent.model.replaying.ROWS_OF_LOGITS_AT_ONCE", 3)
     trace = greedy[3]
     assert_same_trace(replay(model, tokenizer, trace.attrs["prompt"], trace.token_id.values), trace)

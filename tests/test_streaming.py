@@ -26,7 +26,8 @@ def tiny():
 def test_the_steps_hold_the_numbers_of_generate(tiny, temperature):
     settings = {"max_new_tokens": 40, "temperature": temperature, "seed": 3}
     [wanted] = ae.generate(*tiny, [PROMPT], **settings, progress=False)
-    xr.testing.assert_allclose(whole(tiny[1], list(stream(*tiny, PROMPT, **settings))), wanted, rtol=0, atol=1e-6)
+    got = whole(tiny[1], list(stream(*tiny, PROMPT, **settings)))
+    xr.testing.assert_allclose(got, wanted, rtol=0, atol=3e-6)  # products of one row and of many round their own way
 
 
 def test_the_last_step_has_the_attributes_of_generate(tiny):

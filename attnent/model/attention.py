@@ -13,22 +13,20 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from attnent.model.columns import Columns
-from attnent.model.entropy import Masses, RowStats, masses, stats_of_moments, weights_and_moments_
+from attnent.model.deferral import WAITS, Deferred
 from attnent.model.layers import KINDS, kind_of, layered
+from attnent.model.rows import MEASURES, Rows, exact, measure, receive
 from attnent.model.tops import Tops
 
 NAME = "attnent"
-MEASURES = RowStats._fields + Masses._fields
 CHANNELS = (*MEASURES, "n_keys", "layer", "kind")
-SCORES_AT_ONCE = 2**20  # rows are taken in blocks of about this many scores
-KEY_NUMBERS_AT_ONCE = 2**19  # on a CPU keys are upcast in blocks of about this many numbers, 2 MB in float32
 
 # Keywords that models pass along and that do not change the weights beyond what the mask already says.
 _HARMLESS = {
@@ -66,6 +64,7 @@ class Watch:
     sees_image: Tensor | None = None  # (batch, 1, query, 1), 0 on rows that may see no image; None: all may see it
     columns: Columns | None = None  # takes in what the keys receive from all rows
     tops: Tops | None = None  # takes in the top keys of the watched rows
+    deferred: Deferred | None = None  # takes in decoding steps; None: each is measured at once
 
 
 @dataclass
@@ -138,7 +137,11 @@ def watching(model: PreTrainedModel, watch: Watch) -> Generator[None]:
             if hasattr(module, "config"):
                 module.config._attn_implementation = NAME
         yield
+        if watch.deferred is not None:
+            watch.deferred.finish()
     finally:
+        if watch.deferred is not None:
+            watch.deferred.drop()
         for config, implementation in before:
             config._attn_implementation = implementation
         for module in modules:
@@ -156,19 +159,21 @@ def _note_image_rows(module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
     module.attnent_watch.sees_image = kwargs.get("full_text_row_masked_out_mask")
 
 
-def stats_of_pass(model: PreTrainedModel, attentions: Sequence[Tensor | None] | None) -> dict[int, LayerStats]:
-    """The `attentions` of one forward pass as {layer: LayerStats}."""
+def stats_of_pass(
+    model: PreTrainedModel, attentions: Sequence[Tensor | None] | None, deferred: Deferred | None = None
+) -> dict[int, LayerStats]:
+    """The `attentions` of one forward pass, or of many joined, as {layer: LayerStats}; `deferred` fills in its rows."""
     layers = {}
     for channels in attentions or ():
         if channels is None or not _is_ours(channels):
             continue
-        layer, stats = unpack(channels)
-        if layer in layers:
+        layer = int(channels[0, 0, 0, -2])
+        if layer in layers or (deferred is not None and not deferred.fill_(layer, channels[..., :-2])):
             raise CaptureError(
                 f"layer {layer} of {type(model).__name__} attends more than once in a forward pass, "
                 "which attnent cannot record; use another model"
             )
-        layers[layer] = stats
+        layers[layer] = _unpacked(channels)
     if not layers:
         raise CaptureError(
             f"{type(model).__name__} gave back no attention statistics, so nothing can be captured; "
@@ -177,10 +182,10 @@ def stats_of_pass(model: PreTrainedModel, attentions: Sequence[Tensor | None] | 
     return layers
 
 
-def unpack(channels: Float[Tensor, "batch head query channel"]) -> tuple[int, LayerStats]:
-    """The layer index and the named measures of what travelled in the weights' place."""
-    *measures, n_keys, layer, kind = channels.unbind(-1)
-    return int(layer.flatten()[0]), LayerStats(*measures, n_keys.long(), KINDS[int(kind.flatten()[0]) + len(KINDS)])
+def _unpacked(channels: Float[Tensor, "batch head query channel"]) -> LayerStats:
+    """The named measures of what travelled in the weights' place."""
+    *measures, n_keys, _, kind = channels.unbind(-1)
+    return LayerStats(*measures, n_keys.long(), KINDS[int(kind.flatten()[0]) + len(KINDS)])
 
 
 def _is_ours(channels: Tensor) -> bool:
@@ -223,17 +228,47 @@ def attention(
     if kind == "cross" and attention_mask is not None and watch.sees_image is not None:
         blind = watch.sees_image.to(attention_mask.device) == 0
         attention_mask = attention_mask.masked_fill(blind, torch.finfo(attention_mask.dtype).min)
+    rows = _rows(query, key, attention_mask, scaling, causal, position_bias, watch, kind != "cross")
+    layer, deferred = module.layer_idx, watch.deferred
+    if deferred is not None and kind == "self" and causal and deferred.take(layer, rows):
+        if layer not in deferred.blanks:
+            waits = query.new_full((*query.shape[:3], len(MEASURES) + 1), WAITS, dtype=exact(query))
+            deferred.blanks[layer] = _addressed(waits, layer, kind)
+        return output, deferred.blanks[layer]
     with torch.no_grad():
-        measured = _measure(
-            query, key, attention_mask, scaling, causal, position_bias, watch, module.layer_idx, kind != "cross"
-        )
-    return output, torch.nn.functional.pad(measured, (0, 2)) + _address(module.layer_idx, kind, measured)
+        return output, _addressed(_measured(rows, layer, causal, watch), layer, kind)
 
 
-def _address(layer: int, kind: str, like: Tensor) -> Float[Tensor, " channel"]:
-    address = torch.zeros(len(CHANNELS), dtype=like.dtype, device=like.device)
+def _rows(query, key, mask, scaling, causal, position_bias, watch, sees_tokens) -> Rows:
+    """The query rows of a pass."""
+    n_queries, n_keys = query.shape[2], key.shape[2]
+    if mask is not None and mask.shape[2:] != (n_queries, n_keys):
+        mask = mask[..., :n_keys].expand(-1, -1, n_queries, -1)
+    # No mask with several queries means causal, aligned upper-left (as sdpa's own is_causal).
+    reach = 1 if mask is None and causal and n_queries > 1 else None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    end = 0 if watch.columns is None else watch.columns.n_positions
+    places = end - n_queries, end - n_keys
+    return Rows(query, key, mask, reach, scale, position_bias, watch.n_generated, sees_tokens, places)
+
+
+def _measured(rows: Rows, layer: int, causal: bool, watch: Watch) -> Float[Tensor, "batch head row measure"]:
+    """The measures of the watched rows; the columns take in the rows before as well."""
+    n_queries, on_text = rows.query.shape[2], causal and rows.sees_tokens
+    start = 0 if watch.n_rows is None else max(n_queries - watch.n_rows, 0)
+    columns, tops = (watch.columns, watch.tops) if on_text else (None, None)
+    if columns is not None and start > 0:
+        receive(rows.part(0, start), layer, columns)
+    watched = rows.part(start, n_queries)._replace(n_generated=watch.n_generated)
+    return measure(watched, layer, columns, tops)
+
+
+def _addressed(
+    measured: Float[Tensor, "batch head row measure"], layer: int, kind: str
+) -> Float[Tensor, "batch head row channel"]:
+    address = torch.zeros(len(CHANNELS), dtype=measured.dtype, device=measured.device)
     address[-2], address[-1] = layer, KINDS.index(kind) - len(KINDS)
-    return address
+    return torch.nn.functional.pad(measured, (0, 2)) + address
 
 
 def _refuse_unknown(module: nn.Module, others: dict[str, Any]) -> None:
@@ -243,133 +278,6 @@ def _refuse_unknown(module: nn.Module, others: dict[str, Any]) -> None:
             f"{type(module).__name__} passes {', '.join(unknown)} to its attention, which changes the weights in a way "
             "that attnent does not know, so its numbers would be wrong; use another model"
         )
-
-
-def _measure(
-    query: Float[Tensor, "batch head query width"],
-    key: Float[Tensor, "batch group key width"],
-    mask: Tensor | None,
-    scaling: float | None,
-    causal: bool,
-    position_bias: Tensor | None,
-    watch: Watch,
-    layer: int,
-    sees_tokens: bool,
-) -> Float[Tensor, "batch head row measure"]:
-    """All MEASURES and n_keys of the watched rows, a block of rows at a time; the columns take in the rows before."""
-    batch, n_heads, n_queries, _ = query.shape
-    exact = torch.promote_types(query.dtype, torch.float32)  # bfloat16 scores would put 3e-2 nat of error in H
-    start = 0 if watch.n_rows is None else max(n_queries - watch.n_rows, 0)
-    n_generated = watch.n_generated.to(query.device)
-    columns = watch.columns if causal and sees_tokens else None
-    step = max(SCORES_AT_ONCE // (batch * n_heads * key.shape[2]), 1)
-    blocks = []
-    for first, stop in ((0, 0 if columns is None else start), (start, n_queries)):
-        keys = key.to(exact) if stop - first > step else key  # once for all blocks
-        for top in range(first, stop, step):
-            rows = slice(top, min(top + step, stop))
-            scores, visible = _scores(query, keys, mask, scaling, causal, position_bias, rows)
-            if top < start:
-                weights = scores.softmax(dim=-1)
-            else:
-                generated = n_generated if len(n_generated) == 1 else n_generated[top - start : rows.stop - start]
-                weights, last, measured = _measure_rows(scores, visible, generated, causal and sees_tokens)
-                blocks.append(measured)
-                if watch.tops is not None and causal and sees_tokens:
-                    watch.tops.add(layer, weights, visible, last)
-            if columns is not None:
-                columns.add_(layer, weights, visible, top - n_queries, key.shape[2])
-    return torch.cat(blocks, dim=2) if len(blocks) > 1 else blocks[0]
-
-
-def _scores(
-    query: Float[Tensor, "batch head query width"],
-    key: Float[Tensor, "batch group key width"],
-    mask: Tensor | None,
-    scaling: float | None,
-    causal: bool,
-    position_bias: Tensor | None,
-    rows: slice,
-) -> tuple[Float[Tensor, "batch head row visible_key"], Bool[Tensor, "#batch #head row visible_key"] | None]:
-    """The scores of a block of rows, -inf on hidden keys, and which keys are visible; None stands for all."""
-    batch, n_heads, n_queries, width = query.shape
-    n_groups, n_keys = key.shape[1], key.shape[2]
-    exact = torch.promote_types(query.dtype, torch.float32)
-    scale = width**-0.5 if scaling is None else scaling
-    mask = mask if mask is None else mask.expand(-1, -1, n_queries, -1)
-    if mask is None and causal and n_queries > 1:
-        n_keys = rows.stop  # no row of this block sees further
-    grouped = query[:, :, rows].to(exact).reshape(batch, n_groups, -1, width) * scale
-    scores = _products(grouped, key[:, :, :n_keys]).view(batch, n_heads, rows.stop - rows.start, n_keys)
-    visible = _visible(mask, rows, n_queries, n_keys, causal, query.device)
-    if mask is not None and mask.dtype != torch.bool:
-        scores += mask[:, :, rows, :n_keys]
-    if position_bias is not None:
-        scores += position_bias[:, :, rows, :n_keys]
-    if visible is not None:
-        hidden = torch.zeros(visible.shape, dtype=scores.dtype, device=scores.device).masked_fill_(~visible, -torch.inf)
-        scores += hidden  # much faster than masking the scores of every head
-    return scores, visible
-
-
-def _products(
-    query: Float[Tensor, "batch group row width"], key: Float[Tensor, "batch group key width"]
-) -> Float[Tensor, "batch group row key"]:
-    """query @ key^T in the dtype of the query.
-
-    On a CPU the keys are upcast a few megabytes at a time, which stay in its cache; a fresh copy of all of them would
-    cost several times the product.
-    """
-    if key.dtype == query.dtype or key.device.type != "cpu":
-        return query @ key.to(query.dtype).transpose(-1, -2)
-    batch, n_groups, n_keys, width = key.shape
-    queries, keys = query.flatten(0, 1), key.flatten(0, 1)
-    products = queries.new_empty(batch * n_groups, queries.shape[1], n_keys)
-    n_at_once = max(KEY_NUMBERS_AT_ONCE // (n_keys * width), 1)
-    for start in range(0, len(keys), n_at_once):
-        part = slice(start, start + n_at_once)
-        torch.bmm(queries[part], keys[part].to(query.dtype).transpose(-1, -2), out=products[part])
-    return products.view(batch, n_groups, -1, n_keys)
-
-
-def _visible(
-    mask: Tensor | None, rows: slice, n_queries: int, n_keys: int, causal: bool, device: torch.device
-) -> Bool[Tensor, "#batch #head row key"] | None:
-    """Which keys each row may see; None stands for all."""
-    if mask is not None:
-        block = mask[:, :, rows, :n_keys]
-        return block if block.dtype == torch.bool else block > torch.finfo(block.dtype).min / 2
-    if not causal or n_queries == 1:
-        return None
-    # No mask with several queries means causal, aligned upper-left (as sdpa's own is_causal).
-    return (torch.arange(n_keys, device=device) <= torch.arange(rows.start, rows.stop, device=device)[:, None])[
-        None, None
-    ]
-
-
-def _measure_rows(
-    scores: Float[Tensor, "batch head row key"],
-    visible: Bool[Tensor, "#batch #head row key"] | None,
-    n_generated: Int[Tensor, "#row"],
-    has_tokens_as_keys: bool,
-) -> tuple[Float[Tensor, "batch head row key"], Int[Tensor, "*#row"], Float[Tensor, "batch head row measure"]]:
-    """The weights of a block of rows, their last visible key and their measures; in place, so the scores are spent."""
-    n_keys = scores.shape[-1]
-    if visible is None:
-        visible_keys = torch.tensor(n_keys, device=scores.device)
-        first, last = torch.zeros_like(visible_keys), visible_keys - 1
-    else:
-        visible_keys = visible.sum(-1)
-        first = visible.to(torch.uint8).argmax(-1)
-        last = n_keys - 1 - visible.flip(-1).to(torch.uint8).argmax(-1)
-    weights, found = weights_and_moments_(scores)
-    stats = stats_of_moments(found)
-    if has_tokens_as_keys:
-        on_tokens = masses(weights, first, last, n_generated)
-    else:
-        on_tokens = Masses(*[torch.full_like(stats.entropy, torch.nan)] * len(Masses._fields))
-    counted = visible_keys.to(scores.dtype).expand_as(stats.entropy)
-    return weights, last, torch.stack((*stats, *on_tokens, counted), dim=-1)
 
 
 AttentionInterface.register(NAME, attention)

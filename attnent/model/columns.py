@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+Part = tuple[slice, slice]  # some items of a batch and some of their heads
+
 
 class _Sums(NamedTuple):
     """Of one layer, over the rows that count, on the layer's own device."""
@@ -34,33 +36,38 @@ class Columns:
         goes_on = self._counts[:, -1] & ~torch.isin(chosen.to(self._ends.device), self._ends)
         self._counts = torch.cat([self._counts, goes_on.unsqueeze(1)], dim=1)
 
+    @property
+    def n_positions(self) -> int:
+        """How many positions there are so far, padding counted."""
+        return self._counts.shape[1]
+
     def add_(
         self,
         layer: int,
-        weights: Float[Tensor, "batch head row key"],
-        visible: Bool[Tensor, "#batch 1 row key"] | None,
-        first: int,
-        n_keys: int,
+        weights: Float[Tensor, "item head row key"],
+        visible: Bool[Tensor, "#item 1 row key"],
+        places: tuple[int, int],
+        part: Part,
+        of: Float[Tensor, "batch all_heads row _"],
     ) -> None:
-        """Add a block of rows; in place, so the weights are spent.
+        """Add some items and heads of a block of rows; in place, so the weights are spent.
 
-        `first` is the first row counted from the end of the pass (-1 is the last). The keys are the first of the
-        pass's last `n_keys` positions: a windowed cache has dropped those before. `visible` None stands for all.
+        `places` are the positions of the first row and the first key: a windowed cache has dropped those before. `of`
+        is a tensor of the whole block.
         """
-        top, low = self._counts.shape[1] + first, self._counts.shape[1] - n_keys
+        (top, low), (items, heads) = places, part
         rows, keys = slice(top, top + weights.shape[2]), slice(low, low + weights.shape[3])
-        counts = self._counts[:, None, rows, None].to(weights.device)
+        counts = self._counts[items, None, rows, None].to(weights.device)
         weights.masked_fill_(~counts, 0.0)
-        sums = self._sums(layer, weights)
-        sums.received[..., keys] += weights.sum(dim=2)
-        sums.own[..., rows] = weights.diagonal(top - low, dim1=2, dim2=3)
-        sums.n_rows[..., keys] += (counts if visible is None else counts & visible).sum(dim=2)
-
-    def _sums(self, layer: int, like: Float[Tensor, "batch head row key"]) -> _Sums:
         if layer not in self._layers:
-            batch, n_heads = like.shape[:2]
-            self._layers[layer] = _Sums(*(like.new_zeros(batch, n, self._n_positions) for n in (n_heads, n_heads, 1)))
-        return self._layers[layer]
+            batch, n_heads = of.shape[:2]
+            n_of_each = (n_heads, n_heads, 1)
+            self._layers[layer] = _Sums(*(weights.new_zeros(batch, n, self._n_positions) for n in n_of_each))
+        sums = self._layers[layer]
+        sums.received[items, heads, keys] += weights.sum(dim=2)
+        sums.own[items, heads, rows] = weights.diagonal(top - low, dim1=2, dim2=3)
+        if heads.start == 0:
+            sums.n_rows[items, :, keys] += (counts & visible).sum(dim=2)
 
     def of_item(self, row: int, n_keys: int) -> dict[int, dict[str, Float[Tensor, "head {n_keys}"]]]:
         """Of each layer, the mean weight each of an item's keys receives, and the weight each puts on itself."""

@@ -49,22 +49,20 @@ def weights_and_moments_(scores: Float[Tensor, "*row key"]) -> tuple[Float[Tenso
     Both are NaN (the peak -inf) where no key is visible.
     """
     peak = scores.amax(dim=-1)
-    origin = peak.masked_fill(peak == -torch.inf, 0.0)
+    origin = peak.masked_fill(peak == -torch.inf, torch.nan)
     centred = scores.sub_(origin.unsqueeze(-1)).clamp_(min=_FLOOR[scores.dtype])
-    weights = centred.exp()
-    z = weights.sum(dim=-1)
-    weights /= z.unsqueeze(-1)
+    weights = centred.softmax(dim=-1)
+    log_z = -weights.amax(dim=-1).log()
     mean = torch.linalg.vecdot(weights, centred)
     centred -= mean.unsqueeze(-1)  # centre before squaring: E[s^2] - E[s]^2 can be negative
     variance = torch.linalg.vecdot(weights, centred.square_())
     log_q = torch.linalg.vecdot(weights, weights).log()
-    return weights, Moments(peak, z.log(), mean, variance, log_q)
+    return weights, Moments(peak, log_z, mean, variance, log_q)
 
 
 def stats_of_moments(moments: Moments) -> RowStats:
     """H = ln z - E[d]; V = Var[d] (surprisal is ln z - d, so the variances agree); H2 = -ln q; max = 1 / z."""
-    log_z = moments.log_z.masked_fill(moments.peak == -torch.inf, torch.nan)  # no key visible, no largest weight
-    return RowStats(log_z - moments.mean, moments.variance, -moments.log_q, (-log_z).exp())
+    return RowStats(moments.log_z - moments.mean, moments.variance, -moments.log_q, (-moments.log_z).exp())
 
 
 def masses(

@@ -31,6 +31,7 @@ from attnent.model.assembly import TokenStats, assemble, ending, eos_ids, of_ite
 from attnent.model.attention import Watch, stats_of_pass, watching
 from attnent.model.batches import Work, in_batches, in_memory, left_padded, pad_id
 from attnent.model.columns import Columns
+from attnent.model.deferral import Deferred
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompt, encode_prompts
 from attnent.model.spelling import spell
 from attnent.model.tops import TopKeys, Tops, top_keys_of
@@ -151,12 +152,13 @@ def _run_batch(
     _, mask = left_padded(items, pad_id(tokenizer), model.device)
     received = Columns(mask.bool(), n_new=max_new_tokens, ends=sorted(ends)) if columns else None
     tops = Tops(top_keys) if top_keys else None
-    watch = Watch(n_generated=torch.zeros(1, dtype=torch.long, device=model.device), columns=received, tops=tops)
+    none_yet = torch.zeros(1, dtype=torch.long, device=model.device)
+    watch = Watch(n_generated=none_yet, columns=received, tops=tops, deferred=Deferred(received, tops))
     chooser = Chooser(watch, seeds, max_new_tokens, temperature)
     written, attentions = write(model, tokenizer, items, watch, chooser)
     with torch.inference_mode():
         joined = [torch.cat(steps, dim=2).cpu() for steps in zip(*attentions, strict=True)]
-    layers = stats_of_pass(model, joined)
+        layers = stats_of_pass(model, joined, watch.deferred)
     tokens = chooser.stats()
     sampling = sampling_of(max_new_tokens, temperature)
     for row, (item, seed) in enumerate(zip(items, seeds, strict=True)):
@@ -231,7 +233,7 @@ class Chooser(LogitsProcessor):
     ) -> Float[Tensor, "batch token"]:
         chosen = scores.argmax(dim=-1) if self._temperature == 0 else self._draw(scores / self._temperature)
         self._steps.append(token_stats_(scores, chosen))
-        self._watch.n_generated += 1
+        self._watch.n_generated = self._watch.n_generated + 1  # not in place: steps that wait keep theirs
         if self._watch.columns is not None:
             self._watch.columns.follow(chosen)
         return scores.fill_(-torch.inf).scatter_(1, chosen.unsqueeze(1), 0.0)

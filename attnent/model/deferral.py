@@ -1,0 +1,100 @@
+"""Decoding steps that wait, to be measured many together: their queries are kept, and the keys of the last step.
+
+One query at a time reads all keys once more at each step, and runs some thirty small operations a layer.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from attnent.model.columns import Columns
+from attnent.model.rows import Rows, measure
+from attnent.model.tops import Tops
+
+STEPS_AT_ONCE = 32
+WAITS = -1.0  # stands in place of an entropy
+
+
+class Deferred:
+    """Of a batch the steps that wait, and the measures of those that did, of each layer on its own device."""
+
+    def __init__(self, columns: Columns | None = None, tops: Tops | None = None) -> None:
+        self._columns, self._tops = columns, tops
+        self._steps: dict[int, list[tuple[Tensor, Any, Tensor]]] = {}  # that wait: query, mask and n_generated
+        self._latest: dict[int, Rows] = {}  # of those, the last
+        self._measured: dict[int, list[Float[Tensor, "batch head row measure"]]] = {}
+        self.blanks: dict[int, Tensor] = {}  # what goes out of the model in place of the measures of a step
+
+    def take(self, layer: int, step: Rows) -> bool:
+        """Keep a step to be measured later; False where it is not certain that it then can be.
+
+        Those before it are measured now where it does not go on from them.
+        """
+        mask = step.mask
+        if step.query.shape[2] != 1 or step.bias is not None or (mask is not None and mask.shape[1] != 1):
+            return False
+        if layer in self._latest and not _goes_on(self._latest[layer], step):
+            self._measure(layer)
+        self._steps.setdefault(layer, []).append((step.query, mask, step.n_generated))
+        self._latest[layer] = step
+        if len(self._steps[layer]) == STEPS_AT_ONCE:
+            self._measure(layer)
+        return True
+
+    def fill_(self, layer: int, measures: Float[Tensor, "batch head row measure"]) -> bool:
+        """Put what was measured where `WAITS` stands; False, and nothing put, where that are not as many rows."""
+        waited = measures[0, 0, :, 0] == WAITS
+        found = torch.cat(self._measured.get(layer, [measures[:, :, :0]]), dim=2)
+        if found.shape[2] != waited.sum():
+            return False
+        measures[:, :, waited] = found.to(measures.device)
+        return True
+
+    @torch.inference_mode()
+    def finish(self) -> None:
+        """Measure what still waits."""
+        for layer in list(self._steps):
+            self._measure(layer)
+
+    def drop(self) -> None:
+        """Forget what still waits."""
+        self._steps.clear()
+        self._latest.clear()
+
+    @torch.no_grad()
+    def _measure(self, layer: int) -> None:
+        latest = self._latest.pop(layer)
+        queries, masks, n_generated = zip(*self._steps.pop(layer), strict=True)
+        n_rows, n_keys = len(queries), latest.key.shape[2]
+        rows = latest._replace(
+            query=torch.cat(queries, dim=2),
+            mask=None if latest.mask is None else _joined(masks, n_keys),
+            reach=n_keys - n_rows + 1 if latest.mask is None else None,
+            n_generated=torch.cat(n_generated),
+            places=(latest.places[0] - n_rows + 1, latest.places[1]),
+        )
+        self._measured.setdefault(layer, []).append(measure(rows, layer, self._columns, self._tops))
+
+
+def _goes_on(before: Rows, now: Rows) -> bool:
+    """Whether the keys are those of the step before and one more, or lie in the same place under a mask."""
+    if (before.query.shape, before.scale) != (now.query.shape, now.scale):
+        return False
+    if before.mask is None or now.mask is None:
+        return before.mask is now.mask and now.key.shape[2] == before.key.shape[2] + 1
+    if before.mask.shape[0] != now.mask.shape[0] or before.mask.dtype != now.mask.dtype:
+        return False
+    is_in_place = now.key.shape == before.key.shape and now.key.data_ptr() == before.key.data_ptr()
+    return is_in_place or now.key.shape[2] == before.key.shape[2] + 1
+
+
+def _joined(masks: Sequence[Tensor], n_keys: int) -> Tensor:
+    """The masks of steps one below the other; keys that came later are hidden."""
+    nothing = False if masks[0].dtype == torch.bool else torch.finfo(masks[0].dtype).min
+    joined = masks[0].new_full((len(masks[0]), 1, len(masks), n_keys), nothing)
+    for row, mask in enumerate(masks):
+        joined[:, :, row, : mask.shape[3]] = mask[:, :, 0]
+    return joined

@@ -1,0 +1,176 @@
+"""The measures of query rows from queries and keys alone, in parts that stay in a cache; knows no forward pass."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from attnent.model.columns import Columns, Part
+from attnent.model.entropy import Masses, RowStats, masses, stats_of_moments, weights_and_moments_
+from attnent.model.tops import Tops
+
+MEASURES = RowStats._fields + Masses._fields
+SCORES_AT_ONCE = 2**20  # rows are taken in parts of about this many scores
+
+
+class Rows(NamedTuple):
+    """Query rows of one layer, of positions that follow each other, and what they may see."""
+
+    query: Float[Tensor, "batch head row width"]
+    key: Float[Tensor, "batch group key width"]
+    mask: Tensor | None  # (#batch, #head, row, key): True where a row sees a key, or a number to add to its score
+    reach: int | None  # without a mask the first row sees so many keys, each next one more; None: all see all
+    scale: float
+    bias: Tensor | None  # (#batch, #head, row, key), added to the scores
+    n_generated: Int[Tensor, "#row"]  # of the keys up to and including the row's own
+    sees_tokens: bool
+    places: tuple[int, int] = (0, 0)  # of the first row and the first key in the batch; only columns need them
+
+    def part(self, start: int, stop: int) -> "Rows":
+        """The rows from `start` to `stop`, without the keys that are out of their reach."""
+        mask, bias = (one if one is None else one[:, :, start:stop] for one in (self.mask, self.bias))
+        reach = None if self.reach is None else self.reach + start
+        n_keys = self.key.shape[2] if reach is None else reach + stop - start - 1
+        return self._replace(
+            query=self.query[:, :, start:stop],
+            key=self.key[:, :, :n_keys],
+            mask=mask,
+            reach=reach,
+            bias=bias if bias is None else bias[..., :n_keys],
+            n_generated=self.n_generated if len(self.n_generated) == 1 else self.n_generated[start:stop],
+            places=(self.places[0] + start, self.places[1]),
+        )
+
+
+class Sight(NamedTuple):
+    """Which keys rows see."""
+
+    visible: Bool[Tensor, "#batch #head row key"] | None  # None: all from first to last
+    first: Int[Tensor, "#batch #head row"]
+    last: Int[Tensor, "#batch #head row"]
+    n_keys: Int[Tensor, "#batch #head row"]
+
+    def of(self, part: Part) -> "Sight":
+        """That of some items and heads."""
+        visible = self.visible if self.visible is None else _of(self.visible, part)
+        return Sight(visible, _of(self.first, part), _of(self.last, part), _of(self.n_keys, part))
+
+    def spelt_out(self, n_keys: int) -> Bool[Tensor, "#batch #head row {n_keys}"]:
+        """Which of so many keys is seen."""
+        if self.visible is not None:
+            return self.visible
+        return torch.arange(n_keys, device=self.last.device) <= self.last.unsqueeze(-1)
+
+
+def measure(
+    rows: Rows, layer: int, columns: Columns | None = None, tops: Tops | None = None
+) -> Float[Tensor, "batch head row measure"]:
+    """All MEASURES and n_keys of each row; columns and tops take in their weights."""
+    blocks = []
+    for block in _blocks(rows):
+        sight, n_generated = sight_of(block), block.n_generated.to(block.query.device)
+        measured = block.query.new_empty(*block.query.shape[:3], len(MEASURES) + 1, dtype=exact(block.query))
+        for part, scores in _scores(block, sight):
+            seen = sight.of(part)
+            weights, measured[part] = _measure_rows(scores, seen, n_generated, block.sees_tokens)
+            if tops is not None:
+                tops.add(layer, weights, seen.spelt_out(block.key.shape[2]), seen.last, part, of=measured)
+            if columns is not None:
+                columns.add_(layer, weights, seen.spelt_out(block.key.shape[2]), block.places, part, of=measured)
+        blocks.append(measured)
+    return torch.cat(blocks, dim=2) if len(blocks) > 1 else blocks[0]
+
+
+def receive(rows: Rows, layer: int, columns: Columns) -> None:
+    """The columns take in the weights of rows that are not measured."""
+    for block in _blocks(rows):
+        sight = sight_of(block)
+        for part, scores in _scores(block, sight):
+            visible = sight.of(part).spelt_out(block.key.shape[2])
+            columns.add_(layer, scores.softmax(dim=-1), visible, block.places, part, of=block.query)
+
+
+def sight_of(rows: Rows) -> Sight:
+    """Which keys the rows see."""
+    n_rows, n_keys, mask = rows.query.shape[2], rows.key.shape[2], rows.mask
+    if mask is None:
+        own = torch.arange(n_rows, device=rows.query.device)[None, None]
+        last = own * 0 + n_keys - 1 if rows.reach is None else own + rows.reach - 1
+        return Sight(None, torch.zeros_like(last), last, last + 1)
+    visible = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    first = visible.to(torch.uint8).argmax(-1)
+    last = n_keys - 1 - visible.flip(-1).to(torch.uint8).argmax(-1)
+    return Sight(visible, first, last, visible.sum(-1))
+
+
+def _blocks(rows: Rows) -> Iterator[Rows]:
+    """Blocks of rows of which one group of heads of one item has at most SCORES_AT_ONCE scores."""
+    n_heads, n_rows = rows.query.shape[1:3]
+    n_groups, n_keys = rows.key.shape[1:3]
+    n_at_once = max(SCORES_AT_ONCE // (n_heads // n_groups * n_keys), 1)
+    for start in range(0, n_rows, n_at_once):
+        yield rows.part(start, min(start + n_at_once, n_rows))
+
+
+def _scores(rows: Rows, sight: Sight) -> Iterator[tuple[Part, Float[Tensor, "item head row key"]]]:
+    """The scores of a block of rows, -inf on hidden keys, so many items and heads at once as fit.
+
+    Keys are upcast here, since bfloat16 scores would put 3e-2 nat of error in H. On a CPU that is done for no more keys
+    at once than stay in its cache: a fresh copy of all of them would cost several times the product.
+    """
+    batch, n_heads, n_rows, width = rows.query.shape
+    n_groups, n_keys = rows.key.shape[1:3]
+    n_each, dtype = n_heads // n_groups, exact(rows.query)
+    n_upcast = width if rows.key.dtype != dtype and rows.key.device.type == "cpu" else 0
+    n_at_once = max(SCORES_AT_ONCE // (max(n_each * n_rows, n_upcast) * n_keys), 1)
+    n_items, n_some = max(n_at_once // n_groups, 1), min(n_at_once, n_groups)
+    added = _added(rows, sight)
+    for item in range(0, batch, n_items):
+        for group in range(0, n_groups, n_some):
+            items, groups = slice(item, item + n_items), slice(group, min(group + n_some, n_groups))
+            part = items, slice(groups.start * n_each, groups.stop * n_each)
+            query = rows.query[part].to(dtype) * rows.scale
+            key = rows.key[items, groups].to(dtype)
+            scores = (query.reshape(*key.shape[:2], -1, width) @ key.mT).view(*query.shape[:3], n_keys)
+            for keys, numbers in added:
+                scores[..., keys] += _of(numbers, part)
+            yield part, scores
+
+
+def _added(rows: Rows, sight: Sight) -> list[tuple[slice, Tensor]]:
+    """What is to be added to the scores of which keys: -inf on hidden ones, and what mask and bias say."""
+    added, everywhere, dtype = [], slice(None), exact(rows.query)
+    if rows.mask is not None and sight.visible is not None:
+        numbers = torch.zeros_like(rows.mask, dtype=dtype) if rows.mask.dtype == torch.bool else rows.mask.to(dtype)
+        added.append((everywhere, numbers.masked_fill(~sight.visible, -torch.inf)))
+    elif rows.reach is not None and (n_rows := rows.query.shape[2]) > 1:
+        triangle = torch.full((1, 1, n_rows, n_rows - 1), -torch.inf, dtype=dtype, device=rows.query.device).triu()
+        added.append((slice(rows.reach, None), triangle))  # much faster than masking all scores
+    return added if rows.bias is None else [*added, (everywhere, rows.bias)]
+
+
+def _measure_rows(
+    scores: Float[Tensor, "item head row key"], sight: Sight, n_generated: Int[Tensor, "#row"], sees_tokens: bool
+) -> tuple[Float[Tensor, "item head row key"], Float[Tensor, "item head row measure"]]:
+    """The weights of some rows and their measures; in place, so the scores are spent."""
+    weights, found = weights_and_moments_(scores)
+    stats = stats_of_moments(found)
+    if sees_tokens:
+        on_tokens = masses(weights, sight.first, sight.last, n_generated)
+    else:
+        on_tokens = Masses(*[torch.full_like(stats.entropy, torch.nan)] * len(Masses._fields))
+    counted = sight.n_keys.to(scores.dtype).expand_as(stats.entropy)
+    return weights, torch.stack((*stats, *on_tokens, counted), dim=-1)
+
+
+def _of(values: Tensor, part: Part) -> Tensor:
+    """Of some items and heads, where they differ."""
+    items, heads = part
+    return values[items if values.shape[0] > 1 else slice(None), heads if values.shape[1] > 1 else slice(None)]
+
+
+def exact(query: Tensor) -> torch.dtype:
+    """In which the measures of a query are worked out."""
+    return torch.promote_types(query.dtype, torch.float32)
