@@ -110,8 +110,7 @@ def _set_aside(target: Path, mine: dict[str, Any] | None, index: Index, where: s
     if mine and (other := differing(index.manifest, mine)):
         raise HubError(f"{target} was recorded with other parameters than {where} ({other} differ); pull elsewhere")
     here = contents_here(target)
-    beyond = [name for name in here if name not in index.traces]
-    if beyond and not mine:
+    if not mine and here.keys() - index.traces.keys():
         raise HubError(f"{target} has no run.json, and holds traces that {where} does not; pull elsewhere")
     changed = [name for name, content in index.traces.items() if here.get(name, content) != content]
     owner = digest(index.manifest["identity"])

@@ -74,9 +74,9 @@ def _push(repository: Repository, place: str, run: Run, shard_size: int, progres
     here = contents_here(run.folder)
     _check(repository, place, run, there, here)
     index = (there or Index(manifest=run.manifest)).model_copy(update={"manifest": run.manifest})
-    new = [name for name in here if name not in index.traces]
-    damaged = [name for name in new if not _is_whole(run, name)]
-    new = [name for name in new if name not in set(damaged)]
+    is_whole = {name: _is_whole(run, name) for name in here.keys() - index.traces.keys()}
+    new = sorted(name for name, whole in is_whole.items() if whole)
+    damaged = sorted(is_whole.keys() - {*new})
     files = dict(_files(run, index))
     index = index.model_copy(update={"files": index.files | {name: Content.of(files[name]) for name in files}})
     n_bytes = sum(len(content) for content in files.values())

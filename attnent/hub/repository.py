@@ -185,6 +185,7 @@ def _bars_for_who_watches() -> Generator[None]:
 def _sentence(name: str, revision: str | None, error: BaseException) -> str:
     cause = next((one for one in _causes(error) if isinstance(one, HTTPError)), error)
     status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
+    why = f" ({cause.server_message})" if isinstance(cause, HfHubHTTPError) and cause.server_message else ""
     token = "no token was found" if get_token() is None else "the token that was found does not do"
     log_in = f"{token}: log in with hf auth login, or set HF_TOKEN"
     if isinstance(cause, HFValidationError):
@@ -198,9 +199,9 @@ def _sentence(name: str, revision: str | None, error: BaseException) -> str:
     if status == 401:
         return f"the Hub wants to know who asks for {name}, and {log_in}"
     if status == 403:
-        return f"the token that was found may not write to {name}; take one with write access: hf auth login"
-    if isinstance(cause, HfHubHTTPError):
-        return f"the Hub answered {status} for {name} ({cause.server_message}); wait a little, then {_AGAIN}"
+        return f"the token that was found does not do for {name}{why}; take one with write access: hf auth login"
+    if status:
+        return f"the Hub answered {status} for {name}{why}; wait a little, then {_AGAIN}"
     return f"the connection to {constants.ENDPOINT} failed ({type(cause).__name__}); check the network, then {_AGAIN}"
 
 

@@ -2,7 +2,7 @@
 
 import io
 import tarfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from attnent.hub import HubError
@@ -29,7 +29,8 @@ def pack(traces: Mapping[str, Path], path: Path) -> Shard:
 def unpack(shard: Shard, path: Path, wanted: Collection[str], folder: Path, said: Callable[[int], None]) -> None:
     """Write the wanted traces of a shard into a folder, each whole or not at all.
 
-    Raises HubError where the tar, or a trace in it, is not what the index says; of a tar that is not, nothing is kept.
+    Nothing else is taken out of the tar, and no path in it is followed. Raises HubError where the tar, of which then
+    nothing is kept, or a trace in it is not what the index says; DiskFullError.
     """
     refused = HubError(f"the shard {shard.name} is not what was pushed, and nothing of it is kept; pull once more")
     if Content.of_file(path) != Content(sha256=shard.sha256, size=shard.size):
@@ -37,8 +38,10 @@ def unpack(shard: Shard, path: Path, wanted: Collection[str], folder: Path, said
     left = set(wanted)
     try:
         with tarfile.open(path, "r:") as tar:
-            for name, content in _members(tar, shard):
-                if name in left:
+            for member in tar:
+                name = member.name.removesuffix(_ENDING)
+                if name in left and member.size == shard.traces[name].size and (file := tar.extractfile(member)):
+                    content = file.read()
                     if Content.of(content) != shard.traces[name]:
                         raise refused
                     write_whole(folder / (name + _ENDING), content)
@@ -48,16 +51,6 @@ def unpack(shard: Shard, path: Path, wanted: Collection[str], folder: Path, said
         raise refused from error
     if left:
         raise refused
-
-
-def _members(tar: tarfile.TarFile, shard: Shard) -> Iterator[tuple[str, bytes]]:
-    """(response id, content) of each; KeyError for what is no plain file of the index, and of its size."""
-    for member in tar:
-        name = member.name.removesuffix(_ENDING)
-        file = tar.extractfile(member) if member.isreg() and member.size == shard.traces[name].size else None
-        if file is None:
-            raise KeyError(member.name)
-        yield name, file.read()
 
 
 def grouped(sizes: Mapping[str, int], most: int) -> list[list[str]]:
