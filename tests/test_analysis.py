@@ -202,6 +202,21 @@ def test_the_band_of_a_curve_is_students_interval_over_responses():
     np.testing.assert_allclose([found["low"], found["high"]], [wanted.low, wanted.high])
 
 
+def test_a_difference_at_each_step_has_welchs_interval_where_both_groups_have_enough():
+    rng = np.random.default_rng(0)
+    lengths = {f"a{i}": 2 + (i > 2) for i in range(9)} | {f"b{i}": 2 + (i > 5) for i in range(10)}
+    tokens = tokens_of(lengths).assign(x=lambda table: rng.normal(size=len(table)))
+    groups = pd.Series({name: name[0] for name in lengths})
+    found = analysis.difference(tokens, "x", groups, "a", "b")
+    assert found["step"].tolist() == [0, 1], "four of b reach the last step"
+    assert found["n"].tolist() == [9, 9]
+    of = tokens[tokens["step"] == 1].set_index("response_id")["x"].groupby(groups)
+    test = sps.ttest_ind(of.get_group("a"), of.get_group("b"), equal_var=False)
+    ends = test.confidence_interval(0.95)
+    np.testing.assert_allclose(found.loc[1, ["low", "high"]].astype(float), [ends.low, ends.high])
+    assert found.loc[1, "mean"] == pytest.approx(of.mean()["a"] - of.mean()["b"])
+
+
 def test_under_control_lengths_and_token_baselines_are_rows_of_their_own():
     rng = np.random.default_rng(12)
     names = [f"r{i}" for i in range(40)]

@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats as sps
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from attnent.analysis.grades import accuracy, agreement, outcome_shares
-from attnent.analysis.intervals import FEWEST, Interval, StatsError
+from attnent.analysis.grades import accuracy, agreement, mean_by_cluster, outcome_shares, share_by_cluster
+from attnent.analysis.intervals import FEWEST, Interval, StatsError, wilson
 
 GRADES = ["correct", "incorrect", "not_attempted"]
 MANY_GRADES = st.lists(st.sampled_from(GRADES), min_size=1, max_size=40)
@@ -127,3 +129,42 @@ def test_a_few_responses_have_a_table_but_no_kappa():
 def test_resamples_without_a_second_grade_are_no_trouble():
     once = pd.Series(["correct"] * 16 + ["incorrect"])
     assert agreement(once, once, GRADES).kappa == Interval(1.0, 1.0, 1.0)
+
+
+# ---- by clusters
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=40))
+def test_a_share_with_clusters_of_one_has_wilsons_interval(right):
+    found = share_by_cluster(pd.Series(right), pd.Series(range(len(right))))
+    np.testing.assert_allclose(found, wilson(sum(right), len(right)), atol=1e-12)
+
+
+def test_responses_counted_five_times_tell_no_more_of_a_share():
+    right = pd.Series([True] * 7 + [False] * 13)
+    again = share_by_cluster(right.repeat(5), pd.Series(range(20)).repeat(5))
+    np.testing.assert_allclose(again, share_by_cluster(right, pd.Series(range(20))), atol=0.01)
+
+
+def test_a_share_where_all_are_right_rests_on_its_clusters():
+    found = share_by_cluster(pd.Series([True] * 40), pd.Series(range(40)) // 4)
+    np.testing.assert_allclose(found, wilson(10, 10))
+
+
+def test_a_share_of_none_is_undetermined():
+    assert np.isnan(share_by_cluster(pd.Series([], dtype=bool), pd.Series([], dtype=object)).estimate)
+
+
+@given(st.lists(st.tuples(st.floats(-3, 3), st.integers(0, 14)), min_size=15, max_size=40))
+def test_a_mean_has_the_interval_of_a_regression_with_errors_by_clusters(rows):
+    values, clusters = (pd.Series(column, dtype=float) for column in zip(*rows, strict=True))
+    found = mean_by_cluster(values, clusters)
+    if clusters.nunique() < FEWEST:
+        assert np.isnan(found.estimate)
+        return
+    fit = sm.OLS(values, np.ones(len(values))).fit(
+        cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False}, use_t=True
+    )
+    n = clusters.nunique()
+    half = sps.t.ppf(0.975, n - 1) * fit.bse.iloc[0] * np.sqrt(n / (n - 1))
+    np.testing.assert_allclose(found, [values.mean(), values.mean() - half, values.mean() + half], atol=1e-7)

@@ -1,15 +1,19 @@
 """The numbered notebooks keep their form, and run headless on small parameters."""
 
+import itertools
 import json
 from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from fake_openai import KEY, completion
 
+import attnent as ae
 from attnent.study.notebook import run_notebook
 from attnent.study.parameters import parameters_of
 from attnent.study.report import question_of, title_of
+from attnent.tasks import factual_creative, gsm8k
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 by_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -64,18 +68,52 @@ def test_every_parameter_is_a_typed_literal_with_a_comment(path):
         assert name.isidentifier(), line
         assert " = " in rest, line
         assert "  # " in rest, line
-    assert {"model", "seed"} <= set(parameters_of(path))
+    takes = set(parameters_of(path))
+    assert {"model", "seed"} <= takes or {"models", "seeds"} <= takes, "what it records, or reads of many"
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of the Jupyter kernel's client
-@by_notebook
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if "model" in parameters_of(path)], ids=lambda p: p.stem)
 def test_a_notebook_runs_headless_on_small_parameters(path, tmp_path):
     small = {"n": 12, "max_new_tokens": 24, "out_dir": str(tmp_path / "runs")}
     parameters = {name: value for name, value in small.items() if name in parameters_of(path)}
     outcome = run_notebook(path, parameters, tmp_path / "out")
     assert outcome.status == "complete", outcome.error
     assert outcome.answer
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """A few responses of the bundled model, and of one that is like it with noise in its weights."""
+    model, tokenizer = ae.load_model("tiny")
+    other = ae.load_model("tiny")[0]
+    other.name_or_path = "noisy"
+    with torch.no_grad():
+        torch.manual_seed(0)
+        for weight in other.parameters():
+            weight += 0.3 * weight.std() * torch.randn_like(weight)
+    settings = {"out_dir": tmp_path / "runs", "batch_size": 50, "progress": False}
+    kinds = factual_creative.load("tiny", n=12), {"task": "factual_creative", "max_new_tokens": 24}
+    problems = gsm8k.load("tiny", n=20), {"task": "gsm8k", "max_new_tokens": 80}
+    for one, (examples, told) in itertools.product((model, other), (kinds, problems)):
+        run = ae.record(one, tokenizer, examples, **told, **settings)
+        if told["task"] == "gsm8k":
+            gsm8k.grade_run(run)
+    return tmp_path / "runs"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of the Jupyter kernel's client
+def test_the_notebook_over_models_reads_what_is_recorded_of_two_and_changes_none_of_it(recorded, tmp_path):
+    [path] = [path for path in NOTEBOOKS if path.stem == "06_across_models"]
+    kept = [file for file in recorded.rglob("*") if file.suffix in (".json", ".jsonl", ".safetensors")]
+    before = {file: file.read_bytes() for file in kept if file.name != "tables.json"}
+    outcome = run_notebook(path, {"out_dir": str(recorded), "sets": 2}, tmp_path / "out")
+    assert outcome.status == "complete", outcome.error
+    assert outcome.answer.startswith("Pooled over 2 models, with all controls, of 4 effects none present")
+    assert outcome.n == 2 * (24 + 20)
+    assert {file: file.read_bytes() for file in before} == before
 
 
 def grade_or_mark(body: dict) -> dict:

@@ -49,6 +49,7 @@ def test_the_manifest_says_what_was_run_and_how_long_it_took(whole):
     assert whole.manifest["identity"]["chat_template"]
     assert set(whole.manifest["versions"]) == {"attnent", "torch", "transformers"}
     assert whole.manifest["sessions"][0]["responses"] == N
+    assert whole.manifest["n_parameters"] == 2_705_856
 
 
 def test_what_is_recorded_already_is_not_done_again(tiny, whole):

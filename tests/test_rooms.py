@@ -20,7 +20,7 @@ MAY_IMPORT = {  # room: the rooms it may import
     "rules": set(),
     "tasks": {SPINE, "store", "llm", "rules", "tiny"},
     "critic": {SPINE, "store", "llm", "tasks", "tiny", "analysis"},
-    "analysis": {SPINE},
+    "analysis": {SPINE, "store"},
     "detectors": {SPINE, "store", "analysis", "model"},  # model only inside `Confidence.stream`
     "show": {SPINE, "store", "analysis"},
     "show.scrubber": {SPINE, "store", "analysis"},
@@ -32,7 +32,7 @@ MAY_IMPORT = {  # room: the rooms it may import
 }
 MOST_LINES_OF_A_ROOM_WITH_A_BROWSER = {"show.scrubber": 2_850}  # of which 1,900 run there
 MOST_LINES_OF_MODEL_AND_SPINE = 3_150  # GGUF, texts from elsewhere, steps as they are written, columns, top keys
-MOST_LINES_OF_A_ROOM, MOST_LINES_OF_A_FILE, MOST_LINES = 2_600, 500, 21_200  # 2,100 detectors, 2,700 Scrubber
+MOST_LINES_OF_A_ROOM, MOST_LINES_OF_A_FILE, MOST_LINES = 2_700, 500, 24_000  # 2,100 detectors, 2,700 Scrubber
 
 
 def modules() -> dict[str, Path]:

@@ -129,6 +129,15 @@ def test_parameters_that_are_the_defaults_have_the_plain_folder(notebook, tmp_pa
     assert {folder.parent for folder in others} == {plain}
 
 
+def test_a_notebook_that_takes_no_model_has_one_folder_whatever_model_the_study_is_of(notebook, tmp_path):
+    node = nbformat.read(notebook, as_version=4)
+    for cell in node.cells:
+        cell.source = cell.source.replace("model: str = 'none'\n", "")
+    nbformat.write(node, notebook)
+    folders = {study_folder(tmp_path, model, notebook, {}) for model in ("tiny", "org/m")}
+    assert folders == {tmp_path / "study" / "all models" / notebook.stem}
+
+
 def test_the_study_command_ends_with_an_error_where_a_notebook_failed_and_lists_it(notebook, tmp_path):
     arguments = ["study", "--notebooks-dir", str(notebook.parent), "--out-dir", str(tmp_path / "runs"), "-p", "x=100"]
     assert main(arguments) == 1

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Integer
+from scipy import stats as sps
 
 from attnent.analysis.intervals import CONFIDENCE, FEWEST, N_RESAMPLES, NO_INTERVAL, Interval, StatsError, wilson
 
@@ -41,6 +42,37 @@ def outcome_shares(grades: Sequence[str]) -> pd.DataFrame:
     rows["correct_given_attempted"] = (n_attempted, wilson(float(counts[0]), n_attempted))
     rows["f"] = (total, _f_with_interval(counts) if total else NO_INTERVAL)
     return _table(rows, "outcome")
+
+
+def share_by_cluster(is_right: pd.Series, clusters: pd.Series) -> Interval:
+    """The share of right responses; those of one cluster are not independent.
+
+    Wilson's interval of as many responses as tell as much (n over the design effect, Korn & Graubard 1998), at most n
+    and, where all are alike and nothing can be seen of it, the number of clusters.
+    """
+    n, right = len(is_right), is_right.to_numpy(float)
+    if not n:
+        return NO_INTERVAL
+    error = _error_by_cluster(right, clusters)
+    told = min(float(n), n * right.var() / (n - 1) / error**2) if error > 0 else float(clusters.nunique())
+    return wilson(right.mean() * told, told)
+
+
+def mean_by_cluster(values: pd.Series, clusters: pd.Series) -> Interval:
+    """A mean with Student's t over clusters (Liang & Zeger 1986); undetermined below FEWEST of them."""
+    n_clusters = clusters.nunique()
+    if n_clusters < FEWEST:
+        return NO_INTERVAL
+    middle, reach = float(values.mean()), sps.t.ppf(_TAILS[1], n_clusters - 1)
+    half = reach * _error_by_cluster(values.to_numpy(float), clusters)
+    return Interval(middle, middle - half, middle + half)
+
+
+def _error_by_cluster(values: Float[np.ndarray, " response"], clusters: pd.Series) -> float:
+    """The standard error of a mean: of the clusters' summed distances from it."""
+    sums = pd.Series(values - values.mean()).groupby(clusters.to_numpy()).sum()
+    n = len(sums)
+    return float(np.sqrt(n / (n - 1) * (sums**2).sum()) / len(values)) if n > 1 else 0.0
 
 
 def _f_with_interval(counts: Integer[np.ndarray, " outcome"]) -> Interval:

@@ -51,7 +51,8 @@ def combined(rows: Sequence[pd.Series]) -> tuple[CombineResults, Float[np.ndarra
     if len(effects) < 2:
         return None
     estimates, errors = np.array(effects).T
-    found = combine_effects(estimates, errors**2, method_re="iterated")
+    with np.errstate(divide="ignore"):  # of effects that are one and the same
+        found = combine_effects(estimates, errors**2, method_re="iterated")
     return found, 1 / (errors**2 + found.tau2)
 
 
@@ -106,4 +107,5 @@ def heterogeneity(tables: Sequence[pd.DataFrame], measure: str) -> tuple[float, 
     found = combined([table.loc[measure] for table in tables if measure in table.index])
     if found is None:
         return np.nan, np.nan
-    return max(0.0, float(found[0].i2)), float(found[0].test_homogeneity().pvalue)
+    between = float(found[0].i2)  # beyond these ends where effects are one and the same
+    return between if 0 <= between <= 1 else 0.0, float(found[0].test_homogeneity().pvalue)

@@ -62,15 +62,36 @@ def curve(tokens: pd.DataFrame, measure: str, groups: pd.Series, *, from_end: bo
     `groups` maps response_id to a group. Columns: group, step, mean, low, high, n. Steps reached by fewer than
     FEWEST_AT_STEP responses of a group are left out. `from_end` counts steps backwards: -1 is the last.
     """
+    result = _means(tokens, measure, groups, from_end=from_end)
+    half = sps.t.ppf((1 + CONFIDENCE) / 2, result["n"] - 1) * result["sem"]
+    return result.assign(low=result["mean"] - half, high=result["mean"] + half).drop(columns="sem")
+
+
+def _means(tokens: pd.DataFrame, measure: str, groups: pd.Series, *, from_end: bool = False) -> pd.DataFrame:
+    """Columns group, step, mean, sem (its standard error), n."""
     table = tokens[["response_id", "step", measure]].dropna().assign(group=lambda t: t["response_id"].map(groups))
     if from_end:
         length = tokens.groupby("response_id")["step"].max() + 1
         table["step"] -= table["response_id"].map(length)
     by_step = table.groupby(["group", "step"], observed=True)[measure]
     result = by_step.agg(mean="mean", sem="sem", n="size").reset_index()
-    result = result[result["n"] >= FEWEST_AT_STEP]
-    half = sps.t.ppf((1 + CONFIDENCE) / 2, result["n"] - 1) * result["sem"]
-    return result.assign(low=result["mean"] - half, high=result["mean"] + half).drop(columns="sem")
+    return result[result["n"] >= FEWEST_AT_STEP]
+
+
+def difference(tokens: pd.DataFrame, measure: str, groups: pd.Series, a: str, b: str) -> pd.DataFrame:
+    """Mean of a measure over responses of group `a` less that of `b` at each step, with its interval (Welch's t).
+
+    Columns: step, mean, low, high, n (of the smaller group). Steps that fewer than FEWEST_AT_STEP responses of either
+    group reach are left out.
+    """
+    means = _means(tokens, measure, groups).set_index("step")
+    of_a, of_b = (means[means["group"] == group] for group in (a, b))
+    both = of_a.add_suffix("_a").join(of_b.add_suffix("_b"), how="inner")
+    on_a, on_b = both["sem_a"] ** 2, both["sem_b"] ** 2
+    freedom = (on_a + on_b) ** 2 / (on_a**2 / (both["n_a"] - 1) + on_b**2 / (both["n_b"] - 1))
+    middle, half = both["mean_a"] - both["mean_b"], sps.t.ppf((1 + CONFIDENCE) / 2, freedom) * (on_a + on_b) ** 0.5
+    found = {"mean": middle, "low": middle - half, "high": middle + half, "n": both[["n_a", "n_b"]].min(axis=1)}
+    return pd.DataFrame(found).reset_index()
 
 
 def curves(

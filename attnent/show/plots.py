@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
+from attnent.analysis.across import POOL
 from attnent.analysis.intervals import StatsError
 from attnent.analysis.verdicts import SMALLEST, Comparison, Stage
 from attnent.show import style
@@ -18,7 +19,20 @@ from attnent.show.maps import auroc_maps, level_maps
 from attnent.trace import measure as values_of
 from attnent.trace import title_and_unit, without_cross
 
-__all__ = ["auroc_maps", "curves", "effects", "forest", "level_maps", "lines", "response", "shares", "strips"]
+__all__ = [
+    "auroc_maps",
+    "by_size",
+    "curves",
+    "differences",
+    "effects",
+    "forest",
+    "forests",
+    "level_maps",
+    "lines",
+    "response",
+    "shares",
+    "strips",
+]
 
 _MOST_MARKS = 12  # on a line, which its dash and its marks tell from others
 _SHARES = ("_mass", "normalized_entropy", "max_weight", "lookback_ratio", "confidence")  # lie between 0 and 1
@@ -80,6 +94,32 @@ def _curve(
         said = f"{name}, step %{{x}}: n = %{{y}}<extra></extra>"
         counts = {"x": steps, "y": table["n"], "line": line | {"width": 1.5, "shape": "hv"}, "hovertemplate": said}
         figure.add_trace(go.Scatter(own | counts), n_row, 1)
+
+
+def differences(by_question: Mapping[str, pd.DataFrame], measure: str, *, title: str) -> go.Figure:
+    """A measure in one group of responses less that in another at each step, a panel a question and a line a model.
+
+    Each table has the columns group (the model), step, mean, low, high, n (`analysis.difference`); the scale is as for
+    `curves`. A line at 0 is no difference.
+    """
+    shown = {question: table for question, table in by_question.items() if not table.empty}
+    if not shown:
+        return style.too_few(title)
+    looks = style.in_order(dict.fromkeys(model for table in shown.values() for model in table["group"].unique()))
+    each, gap, unit = 230, 60, title_and_unit(measure)[1]
+    inside = len(shown) * (each + gap) - gap
+    figure = make_subplots(rows=len(shown), cols=1, subplot_titles=[*shown], vertical_spacing=min(1, gap / inside))
+    told: set[str] = set()
+    for row, table in enumerate(shown.values(), start=1):
+        for model, own in table.groupby("group", sort=False):
+            _curve(figure, own, "difference", str(model), looks[str(model)], row=row, n_row=None)
+            figure.data[-1].showlegend = model not in told
+            told.add(str(model))
+        figure.update_yaxes(range=_scale(table, "difference"), row=row, col=1)
+    figure.add_hline(y=0, line=style.THIN, row="all", col=1)
+    figure.update_yaxes(title_text="difference" if unit == "1" else f"difference ({unit.replace('^2', '²')})")
+    figure.update_xaxes(title_text="step (token)", row=len(shown), col=1).update_annotations(font_size=13)
+    return style.titled(figure, title, inside=inside, above=24).update_layout(legend_y=1 + 24 / inside)
 
 
 def _bounds(measure: str) -> tuple[float | None, float | None]:
@@ -229,6 +269,110 @@ def _pooled_title(comparison: Comparison, measure: str, stage: Stage) -> str:
     said = f"{title_and_unit(measure)[0]}, {stage}<br>{comparison.interval(stage, measure)}"
     between = comparison.heterogeneity[stage].get(measure, np.nan)
     return said if np.isnan(between) else f"{said}, I² = {between:.0%}"
+
+
+def forests(
+    comparisons: Mapping[str, Comparison], *, title: str, sizes: Mapping[str, float] | None = None
+) -> go.Figure:
+    """AUROC with 95 % intervals of each model and, as a diamond below them, pooled; a row of panels a question.
+
+    The models are the `sets` of each comparison (`across.over_models`) and the columns its primary measures; open marks
+    are where it is tested, filled ones under all controls, and a grey bar spans where a further model would lie.
+    `sizes` are the models' parameters, where they are known.
+    """
+    known = [one.stages[one.tested]["auroc"] for of in comparisons.values() for one in of.sets.values()]
+    if not known or pd.concat(known).isna().all():
+        return style.too_few(title)
+    measures = next(iter(comparisons.values())).primary
+    heights, gap = [30 + 50 * (len(one.sets) + (len(one.sets) > 1)) for one in comparisons.values()], 84
+    inside = sum(heights) + gap * (len(heights) - 1)
+    titles = [_question(name, one, of) for name, one in comparisons.items() for of in measures]
+    figure = make_subplots(
+        rows=len(comparisons), cols=len(measures), row_heights=heights, subplot_titles=titles, shared_yaxes=True,
+        horizontal_spacing=0.06, vertical_spacing=min(1, gap / inside),
+    )  # fmt: skip
+    for row, one in enumerate(comparisons.values(), start=1):
+        rows = {**one.sets} | ({POOL: one} if len(one.sets) > 1 else {})
+        labels = [_model(name, one.stages[one.tested].loc[measures[0]], sizes or {}) for name, one in rows.items()]
+        for col, measure in enumerate(measures, start=1):
+            traces = _of_models(one, rows, measure)
+            figure.add_traces(traces, rows=row, cols=col)
+            figure.update_yaxes(tickvals=[*range(len(rows))], ticktext=labels, automargin=True, row=row, col=col)
+            figure.update_yaxes(range=[len(rows) - 0.4, -0.6], row=row, col=col)
+    told: set[str] = set()
+    for trace in figure.data:
+        trace.showlegend = trace.legendgroup not in told
+        told.add(trace.legendgroup)
+    _no_difference(figure)
+    figure.update_xaxes(range=[0, 1], dtick=0.25).update_annotations(font_size=13)
+    low, high = SMALLEST
+    text = f"AUROC (0.5: no difference; {low} to {high}: too small to matter)"
+    figure.add_annotation(text=text, x=0.5, y=0, yshift=-34, xref="paper", yref="paper", yanchor="top", showarrow=False)
+    return style.titled(figure, title, inside=inside, above=50).update_layout(legend_y=1 + 56 / inside)
+
+
+def _question(name: str, comparison: Comparison, measure: str) -> str:
+    """A panel's title: what is asked, of which measure, and the pool of two models or more under all controls."""
+    said = f"<b>{style.shown(name)}</b><br>{title_and_unit(measure)[0]}"
+    pooled = comparison.interval(comparison.last, measure)
+    between = comparison.heterogeneity.loc[measure, comparison.last]
+    return said if np.isnan(pooled.estimate) else f"{said}<br>{pooled}, I² = {between:.0%}"
+
+
+def _model(name: str, row: pd.Series, sizes: Mapping[str, float]) -> str:
+    """A model's label: its name, its parameters where they are known, and how many responses are compared."""
+    size = sizes.get(name, np.nan)
+    about = ("" if np.isnan(size) else style.in_short(size)) + style.counted(row)
+    return f"{style.wrapped(name)}<br>{about.strip()}"
+
+
+def _of_models(comparison: Comparison, rows: Mapping[str, Comparison], measure: str) -> list[go.Scatter]:
+    """The marks of a panel: models and their pool, where it is tested and under all controls."""
+    is_pool = np.array([name == POOL for name in rows])
+    row = comparison.stages[comparison.last].loc[measure]
+    traces = []
+    if not np.isnan(row.get("next_low", np.nan)):
+        band = pd.DataFrame({"null_low": [row["next_low"]], "null_high": [row["next_high"]]})
+        traces.append(_null_band(band, [len(rows) - 1 + 0.17]).update(name="a further model (95 %)"))
+    for place, stage in enumerate(dict.fromkeys([comparison.tested, comparison.last])):
+        symbols = np.where(is_pool, "diamond", "square") if place else np.where(is_pool, "diamond-open", "square-open")
+        marker = {"color": style.COLOURS[1 - place], "size": np.where(is_pool, 14, 8), "symbol": symbols, "opacity": 1}
+        table, y = _by_set(rows, measure, stage), [at + (0.17 if place else -0.17) for at in range(len(rows))]
+        said = [f"{name}, {title_and_unit(measure)[0]}, {stage}" for name in rows]
+        traces.append(style.intervals(table, y, said, marker=marker, name=stage))
+    return [trace.update(legendgroup=trace.name) for trace in traces]
+
+
+def by_size(
+    comparison: Comparison, families: Mapping[str, Sequence[str]], sizes: Mapping[str, float], *, title: str
+) -> go.Figure:
+    """The effect under all controls of each model of a family over its number of parameters; a panel a measure."""
+    if not families:
+        return style.too_few(title)
+    measures = comparison.primary
+    names = [title_and_unit(measure)[0] for measure in measures]
+    figure = make_subplots(rows=1, cols=len(measures), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.06)
+    for col, measure in enumerate(measures, start=1):
+        for (family, models), look in zip(families.items(), style.in_order(families).values(), strict=True):
+            table = _by_set({name: comparison.sets[name] for name in models}, measure, comparison.last)
+            marks = style.intervals(table, [sizes[name] for name in models], models, marker={"size": 9}, name=family)
+            marks.update(
+                x=marks.y,
+                y=marks.x,
+                error_y=marks.error_x.to_plotly_json(),
+                error_x=None,
+                **_line(look),
+                legendgroup=family,
+            )
+            said = "%{text}: %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]<extra></extra>"
+            figure.add_trace(marks.update(hovertemplate=said, showlegend=col == 1), 1, col)
+    figure.add_hrect(
+        y0=SMALLEST[0], y1=SMALLEST[1], fillcolor=style.COLOURS[2], opacity=0.1, line_width=0, layer="below"
+    )
+    figure.add_hline(y=0.5, line=style.THIN)
+    figure.update_xaxes(type="log", title_text="parameters").update_annotations(font_size=13)
+    figure.update_yaxes(title_text=f"AUROC, {comparison.last}", col=1)
+    return style.titled(figure, title, inside=276)
 
 
 def strips(values: pd.Series, subgroups: pd.Series, groups: pd.Series, measure: str, *, title: str) -> go.Figure:

@@ -107,6 +107,12 @@ def counted(counts: Mapping[Any, Any] | pd.Series) -> str:
     return f" (n = {' + '.join(known)})" if known else ""
 
 
+def in_short(n: float) -> str:
+    """A large count in a few characters: 260 k, 135 M, 1.24 B."""
+    size, letter = next(pair for pair in ((1e9, " B"), (1e6, " M"), (1e3, " k"), (0, "")) if n >= pair[0])
+    return f"{n / (size or 1):.3g}{letter}"
+
+
 # ---- figures
 
 

@@ -2,13 +2,15 @@
 
 import html
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from attnent.analysis.intervals import FEWEST, Interval
+from attnent.analysis.across import FEWEST_SIZES
+from attnent.analysis.intervals import CONFIDENCE, FEWEST, Interval
 from attnent.analysis.regression import MOST_EXPLAINED
 from attnent.analysis.verdicts import SMALLEST, Comparison, Verdict
 from attnent.trace import title_and_unit
@@ -111,6 +113,60 @@ def _controlled(verdict: Verdict) -> str:
         return f"undetermined with all controls{why}"
     sets = f", in {verdict.in_sets} of {verdict.n_sets} sets" if verdict.n_sets > 1 else ""
     return f"{verdict.controlled} with all controls{sets}"
+
+
+def across(comparisons: Mapping[str, Comparison], slopes: pd.DataFrame, *, n: int) -> Answer:
+    """What holds over models, a clause a question (each of `across.over_models`), and whether it goes with size.
+
+    `slopes` is of `across.slopes`. The main effect is that of the first question that has a number. Where there is but
+    one model the answer is on it, and says that a comparison needs two.
+    """
+    models = list(dict.fromkeys(name for one in comparisons.values() for name in one.sets))
+    begin, shown = f"Pooled over {len(models)} models, with all controls", dict(comparisons)
+    if len(models) == 1:
+        begin = f"Only {models[0]} is recorded, and a comparison needs two models; with all controls"
+        shown = {name: one.sets[models[0]] for name, one in comparisons.items()}
+    outcomes = Counter(str(verdict.outcome) for one in shown.values() for verdict in one.verdict.values())
+    counted = [f"{outcomes[of] or 'none'} {of}" for of in dict.fromkeys(["present", "absent", *outcomes])]
+    primary = next(iter(shown.values())).primary
+    clauses = [f"{name} {_effects(one, is_pool=len(models) > 1)}" for name, one in shown.items()]
+    text = (
+        f"{begin}, of {outcomes.total()} effects {', '.join(counted)}. AUROC of "
+        f"{' and of '.join(title_and_unit(measure)[0] for measure in primary)}: {'; '.join(clauses)}. "
+    )
+    text += _in_single(comparisons) * (len(models) > 1) + _with_size(slopes)
+    effects = {name: one.interval(one.last, primary[0]) for name, one in shown.items()}
+    main = next((name for name, effect in effects.items() if not math.isnan(effect.estimate)), next(iter(effects)))
+    name = f"AUROC of {title_and_unit(primary[0])[0]} with all controls, {main}"
+    return Answer(text, n, effect=effects[main], effect_name=name)
+
+
+def _effects(comparison: Comparison, *, is_pool: bool) -> str:
+    """The primary measures under all controls; of pools, with how many models they rest on."""
+    verdicts = comparison.verdict.values()
+    shown = " and ".join(f"{one.controlled}{f' ({one.outcome})' * (one.outcome != 'undecided')}" for one in verdicts)
+    n = max(one.n_sets for one in verdicts)
+    return f"{shown} ({n} model{'s' * (n != 1)})" if is_pool else shown
+
+
+def _in_single(comparisons: Mapping[str, Comparison]) -> str:
+    found = [
+        f"{title_and_unit(measure)[0]}, {name}, in {model}"
+        for name, one in comparisons.items()
+        for model, of in one.sets.items()
+        for measure, verdict in of.verdict.items()
+        if verdict.outcome == "present"
+    ]
+    return f"Present in a single model: {'; '.join(found)}. " if found else "Nothing is present in a single model. "
+
+
+def _with_size(slopes: pd.DataFrame) -> str:
+    if slopes.empty:
+        return f"Whether effects change with size cannot be told: no family has {FEWEST_SIZES} sizes."
+    changing = slopes[slopes["p_holm"] < 1 - CONFIDENCE]
+    said = [f"{title_and_unit(measure)[0]} in {family}, {name}" for name, family, measure in changing.index]
+    which = f": {'; '.join(said)}" if said else ""
+    return f"With size {len(said) or 'none'} of {len(slopes)} effects change{which}."
 
 
 def increments(

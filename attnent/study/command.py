@@ -46,7 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     study.set_defaults(run=run_study)
     sweep = commands.add_parser("sweep", help="run notebooks over many models and parameters, and go on where it ended")
     sweep.add_argument(
-        "what", nargs="*", metavar="FILE|NUMBER", help="a YAML file, or numbers of notebooks such as 01 (default: all)"
+        "what",
+        nargs="*",
+        metavar="FILE|NUMBER",
+        help="a YAML file, or numbers of notebooks such as 01 (default: those of a model)",
     )
     _add_notebooks(sweep)
     sweep.add_argument(
@@ -57,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE,VALUE",
         help="values of a notebook parameter, each combined with those of all others (repeatable)",
     )
-    sweep.add_argument("--executor", choices=["local", "slurm"], help="where runs run (default: local)")
+    sweep.add_argument("--executor", choices=["local", "slurm", "ray"], help="where runs run (default: local)")
     sweep.add_argument(
         "--jobs", type=int, metavar="N", help="runs at the same time (default: 1; of a cluster as many as it will)"
     )
@@ -232,7 +235,8 @@ def run_study(chosen: argparse.Namespace) -> int:
 
 def run_sweep(chosen: argparse.Namespace) -> int:
     """Run, or list, notebooks with every combination of parameters. 0 where all are done."""
-    from attnent.study.sweep.grid import Grid, grid_of, jobs_of, read_grid  # these take their time to load
+    from attnent.study.parameters import parameters_of  # these take their time to load
+    from attnent.study.sweep.grid import Grid, grid_of, jobs_of, read_grid
     from attnent.study.sweep.running import run_jobs
     from attnent.study.sweep.sizes import table_of
 
@@ -244,6 +248,8 @@ def run_sweep(chosen: argparse.Namespace) -> int:
     grid = read_grid(files[0]) if files else Grid(notebooks=chosen.what)
     grid = grid.crossed(grid_of(chosen.parameter))
     notebooks = find_notebooks(chosen.notebooks_dir or default_folder(), [str(number) for number in grid.notebooks])
+    if not grid.notebooks:  # what reads the recordings of all models comes after them: `attnent study 06`
+        notebooks = [notebook for notebook in notebooks if "model" in parameters_of(notebook)]
     out_dir = out_folder(chosen.out_dir or "runs")
     jobs = jobs_of(grid.combinations(), notebooks, out_dir)
     if chosen.dry_run:

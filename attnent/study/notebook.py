@@ -26,6 +26,8 @@ from attnent.study.index import Outcome, outcome_in, reason_of
 from attnent.study.parameters import changed_parameters, check_names, parameters_of, source_of
 from attnent.study.report import answer_of, question_of, title_of, write_report
 
+NO_MODEL = "all models"  # the folder of what takes no model
+
 
 def run_notebook(notebook: Path, parameters: Mapping[str, Any], folder: Path, *, again: bool = True) -> Outcome:
     """Execute one notebook and keep notebook.ipynb, report.html and outcome.json in `folder`.
@@ -53,9 +55,13 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], folder: Path, *,
 
 
 def study_folder(out_dir: Path, model: str, notebook: Path, parameters: Mapping[str, Any]) -> Path:
-    """Where a study keeps a notebook: out_dir/study/model/notebook, and within it a folder for other parameters."""
-    folder = out_dir / "study" / one_segment(model) / notebook.stem
-    changed = changed_parameters(parameters_of(notebook), parameters)
+    """Where a study keeps a notebook: out_dir/study/model/notebook, and within it a folder for other parameters.
+
+    One that takes no model has a folder of its own.
+    """
+    known = parameters_of(notebook)
+    folder = out_dir / "study" / (one_segment(model) if "model" in known else NO_MODEL) / notebook.stem
+    changed = changed_parameters(known, parameters)
     return folder / digest(changed) if changed else folder
 
 
