@@ -11,6 +11,7 @@ All of it carries checksums: what is damaged is said and left out, and never rea
 Everything here works from files, without torch and without a model.
 """
 
+import functools
 import json
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -268,7 +269,11 @@ class Run:
 
     def _belonging(self, response_id: str) -> str:
         """What a trace file says that it is: of this response, under these parameters."""
-        return f"{response_id} {digest(self.manifest['identity'])}"
+        return f"{response_id} {self._digest}"
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        return digest(self.manifest["identity"])
 
     def _measure(self, response_id: str, name: str) -> xr.DataArray:
         return load_measure(self._trace_path(response_id), name, belongs_to=self._belonging(response_id))

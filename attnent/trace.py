@@ -15,6 +15,7 @@ Step t is the forward pass whose logits chose generated token t; step 0 is the l
 works without torch and without a model.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -67,6 +68,7 @@ _ABBREVIATION = re.compile(
     r"\b(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|Rs|vs|approx|lbs?|oz|ft|hrs?|e\.g|i\.e|a\.m|p\.m)\.$", re.IGNORECASE
 )
 _ITEM = re.compile(r"\d{1,9}\.")  # of a list
+_NUMBERS_AT_ONCE = 2**14  # in float64 they stay in a cache
 SINK_LIMIT = 0.999  # past it float32 masses no longer determine what lies beside the sink
 
 
@@ -185,13 +187,19 @@ def _same(what: str, got: Mapping[str, Any], wanted: Any) -> None:
 
 
 class _Rows:
-    """The rows of a Trace as float64 arrays, (..., layer, head, step); what has no heads has one for all of them."""
+    """The rows of a Trace as float64 arrays, (..., layer, head, step); what has no heads has one for all of them.
 
-    def __init__(self, trace: xr.Dataset) -> None:
-        self._trace = trace
+    What several quantities are made of is made once.
+    """
+
+    def __init__(self, trace: xr.Dataset, layers: slice = slice(None)) -> None:
+        self._trace, self._layers = trace, layers  # by place
+        self._measures: dict[str, np.ndarray] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._of(name, ("layer", "head", "step"))
+        if name not in self._measures:
+            self._measures[name] = self._of(name, ("layer", "head", "step"))
+        return self._measures[name]
 
     @property
     def keys(self) -> np.ndarray:
@@ -203,14 +211,27 @@ class _Rows:
     def step(self) -> np.ndarray:
         return self._of("step", ("step",))
 
-    @property
+    @functools.cached_property
     def sink(self) -> np.ndarray:
         """Weight on the first visible key; NaN past SINK_LIMIT."""
         sink = self["sink_mass"]
         return _where(sink <= SINK_LIMIT, sink)
 
+    @functools.cached_property
+    def log_sink(self) -> np.ndarray:
+        """ln of that weight, which only counts times the weight: 0 where that is 0."""
+        return np.log(np.where(self.sink > 0, self.sink, 1.0))
+
+    def recorded(self, name: str) -> np.ndarray:
+        """As it was recorded, in float32."""
+        return self._values(name, ("layer", "head", "step"))
+
     def _of(self, name: str, axes: tuple[str, ...]) -> np.ndarray:
-        return _recorded(self._trace, name).transpose(..., *axes).values.astype(np.float64)
+        return self._values(name, axes).astype(np.float64)
+
+    def _values(self, name: str, axes: tuple[str, ...]) -> np.ndarray:
+        values = _recorded(self._trace, name).transpose(..., *axes).values
+        return values[..., self._layers, *(slice(None) for _ in axes[1:])] if "layer" in axes else values
 
 
 def _recorded(trace: xr.Dataset, name: str) -> xr.Variable:
@@ -260,26 +281,23 @@ def sinkless_entropy(trace: xr.Dataset) -> xr.DataArray:
 
 
 def _sinkless_entropy(rows: _Rows) -> np.ndarray:
-    sink = rows.sink
-    inside = _where(sink > 0, sink)
-    binary_entropy = np.where(sink > 0, -inside * np.log(inside), 0.0) - (1 - sink) * np.log1p(-sink)
-    return (rows["entropy"] - binary_entropy) / (1 - sink)
+    rest = 1 - rows.sink
+    return (rows["entropy"] + rows.sink * rows.log_sink) / rest + np.log(rest)
 
 
 def sinkless_varentropy(trace: xr.Dataset) -> xr.DataArray:
     """Varentropy (nat^2) of the row without its first visible key, by the law of total variance.
 
-    V' = [V - s (-ln s - H)^2] / (1-s) - (H' - ln(1-s) - H)^2. NaN past s = 0.999, where it is ill-conditioned.
+    V' = [V - s (-ln s - H)^2] / (1-s) - (H' - ln(1-s) - H)^2 = [V - (ln s + H)^2 s / (1-s)] / (1-s). NaN past
+    s = 0.999, where it is ill-conditioned.
     """
     return _labelled(trace, "sinkless_varentropy")
 
 
 def _sinkless_varentropy(rows: _Rows) -> np.ndarray:
-    sink, entropy = rows.sink, rows["entropy"]
-    of_sink = np.where(sink > 0, sink * (-np.log(_where(sink > 0, sink)) - entropy) ** 2, 0.0)
-    rest = (rows["varentropy"] - of_sink) / (1 - sink)
-    shift = _sinkless_entropy(rows) - np.log1p(-sink) - entropy
-    return (rest - shift**2).clip(min=0.0)
+    rest = 1 - rows.sink
+    from_sink = (rows.log_sink + rows["entropy"]) ** 2 * (rows.sink / rest)
+    return ((rows["varentropy"] - from_sink) / rest).clip(min=0.0)
 
 
 def lookback_ratio(trace: xr.Dataset) -> xr.DataArray:
@@ -359,19 +377,40 @@ def measure(trace: xr.Dataset, name: str) -> xr.DataArray:
 
 def values_of(trace: xr.Dataset, name: str) -> np.ndarray:
     """The same as a bare array, (..., layer, head, step): many times as fast where there are many Traces."""
+    return _values_of(_Rows(trace), name)
+
+
+def _values_of(rows: _Rows, name: str) -> np.ndarray:
     _check_measure(name)
     if name in MEASURES:
-        return _recorded(trace, name).transpose(..., "layer", "head", "step").values
+        return rows.recorded(name)
     of_rows, _, _ = DERIVED[name]
-    return of_rows(_Rows(trace))
+    return of_rows(rows)
 
 
 def mean_of(trace: xr.Dataset, name: str) -> np.ndarray:
     """A measure's mean over heads and self-attention layers, (step,), of what is known; NaN where nothing is."""
-    values = values_of(trace, name)[trace.variables["layer_kind"].values != "cross"]
-    known = ~np.isnan(values)
-    n = known.sum(axis=(0, 1))
-    return np.where(known, values, 0.0).sum(axis=(0, 1), dtype=np.float64) / np.where(n > 0, n, np.nan)
+    return means_of(trace, [name])[name]
+
+
+def means_of(trace: xr.Dataset, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """`mean_of` for several measures; what they have in common is made once, of few layers at a time."""
+    names, has_tokens = list(names), trace.variables["layer_kind"].values != "cross"
+    n_at_once = max(1, _NUMBERS_AT_ONCE // max(1, trace.sizes["head"] * trace.sizes["step"]))
+    sums, n = np.zeros((2, len(names), trace.sizes["step"]))
+    for first in range(0, len(has_tokens), n_at_once):
+        rows = _Rows(trace, slice(first, first + n_at_once))
+        counts = has_tokens[first : first + n_at_once]
+        for place, name in enumerate(names):
+            values = _values_of(rows, name) if counts.all() else _values_of(rows, name)[counts]
+            total, n_known = values.sum(axis=(0, 1), dtype=np.float64), values.shape[0] * values.shape[1]
+            if np.isnan(total).any():
+                known = ~np.isnan(values)
+                total = np.where(known, values, 0.0).sum(axis=(0, 1), dtype=np.float64)
+                n_known = known.sum(axis=(0, 1))
+            sums[place] += total
+            n[place] += n_known
+    return dict(zip(names, sums / np.where(n > 0, n, np.nan), strict=True))
 
 
 def _labelled(trace: xr.Dataset, name: str) -> xr.DataArray:

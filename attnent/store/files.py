@@ -69,9 +69,12 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def checksum(content: str | bytes) -> str:
-    """Sixteen hexadecimal digits (XXH3) that change with any bit of the content; no protection against malice."""
-    return xxhash.xxh3_64_hexdigest(content.encode() if isinstance(content, str) else content)
+def checksum(*parts: str | bytes | memoryview) -> str:
+    """Sixteen hexadecimal digits (XXH3) that change with any bit of the parts joined; no protection against malice."""
+    found = xxhash.xxh3_64()
+    for part in parts:
+        found.update(part.encode() if isinstance(part, str) else part)
+    return found.hexdigest()
 
 
 def checksum_of(path: Path) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from attnent.store.files import checksum, read_sealed, write_sealed, write_whole
-from attnent.trace import MEASURES, STEP_NUMBERS, mean_of, measures_in
+from attnent.trace import MEASURES, STEP_NUMBERS, means_of, measures_in
 
 MEANS = (*MEASURES, "normalized_entropy", "sinkless_entropy", "sinkless_varentropy")
 TOKEN_MEANS = ("logprob", "token_entropy", "token_varentropy")
@@ -75,8 +75,9 @@ def token_table(trace: xr.Dataset) -> pd.DataFrame:
     NaN where a measure was not recorded.
     """
     columns = {name: trace.variables[name].values for name in ("step", *_STEP_COLUMNS)}
-    recorded = measures_in(trace)
-    return pd.DataFrame(columns | {name: mean_of(trace, name) if name in recorded else np.nan for name in MEANS})
+    known = set(measures_in(trace))
+    means = means_of(trace, [name for name in MEANS if name in known])
+    return pd.DataFrame(columns | {name: means.get(name, np.nan) for name in MEANS})
 
 
 def _rows(

@@ -148,7 +148,7 @@ def _texts_or_numbers(values: np.ndarray) -> Any:
 
 
 def _checksum(values: np.ndarray) -> str:
-    return checksum(f"{values.dtype} {values.shape} ".encode() + values.tobytes())
+    return checksum(f"{values.dtype} {values.shape} ", np.ascontiguousarray(values).data)
 
 
 def _damaged(path: Path, reason: str) -> TraceError:
