@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 # Attributes load when first used: `import attnent` is light, and files can be analysed without torch.
 _NAMES = {
+    "cluster.workers": ("Workers",),
     "detectors.confidence": ("ConfidenceError", "fit_confidence", "load_confidence"),
     "hub": ("HubError",),
     "hub.pulling": ("pull",),
@@ -33,6 +34,7 @@ __all__ = [*_HOMES, *_ROOMS]
 
 if TYPE_CHECKING:
     from attnent import analysis, critic, detectors, llm, tasks
+    from attnent.cluster.workers import Workers
     from attnent.detectors.confidence import ConfidenceError, fit_confidence, load_confidence
     from attnent.hub import HubError
     from attnent.hub.pulling import pull

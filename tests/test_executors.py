@@ -43,7 +43,7 @@ def file(tmp_path, text: str) -> str:
     [
         ("executor: slurm\nslurm: {time: 5, partion: gpu}", "Unknown argument 'partion' for executor 'slurm'"),
         ("executor: slurm\nslurm: {partition: gpu}", "give `slurm: {time: MINUTES}`, or --timeout"),
-        ("executor: slumr", "Input should be 'local' or 'slurm'"),
+        ("executor: slumr", "Input should be 'local', 'slurm' or 'ray'"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_refused_before_anything_starts(

@@ -16,7 +16,8 @@ MAY_IMPORT = {  # room: the rooms it may import
     "hub": {SPINE, "store"},
     "logs": {SPINE, "store"},
     "llm": {SPINE, "store"},
-    "model": {SPINE, "store", "tiny"},
+    "model": {SPINE, "store", "tiny", "cluster"},
+    "cluster": {SPINE, "store", "model"},  # `record` shares its batches, and workers load models
     "rules": set(),
     "tasks": {SPINE, "store", "llm", "rules", "tiny"},
     "critic": {SPINE, "store", "llm", "tasks", "tiny", "analysis"},
@@ -28,7 +29,7 @@ MAY_IMPORT = {  # room: the rooms it may import
         *(SPINE, "store", "llm", "model", "tasks", "critic", "analysis", "detectors", "show", "show.scrubber"),
         *("hub", "logs", "study.sweep"),  # for the command
     },
-    "study.sweep": {"study", "tiny"},
+    "study.sweep": {"study", "tiny", "store", "cluster"},
 }
 MOST_LINES_OF_A_ROOM_WITH_A_BROWSER = {"show.scrubber": 2_850}  # of which 1,900 run there
 MOST_LINES_OF_MODEL_AND_SPINE = 3_150  # GGUF, texts from elsewhere, steps as they are written, columns, top keys

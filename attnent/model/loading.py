@@ -27,6 +27,7 @@ from attnent.tiny import MODEL_DIR, verify_checksums
 
 BUNDLED, SMOLLM2 = "tiny", "smollm2"
 WEIGHTS = "attnent_weights"  # the attribute in which a model remembers the GGUF file it comes from
+LOADED = "attnent_loaded"  # and the one for what `load_model` was given
 
 
 class ModelError(RuntimeError):
@@ -48,6 +49,7 @@ def load_model(
     else float32. A GGUF is dequantised, and a converted copy is kept in the user's cache. Raises ModelError in one
     sentence.
     """
+    given = {"name": name, "dtype": dtype, "device_map": device_map, "revision": revision}
     dtype = _dtype(torch.float32 if name == BUNDLED and dtype == "auto" else dtype)
     try:
         source, weights = _source(name, dtype, revision)
@@ -68,7 +70,7 @@ def load_model(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.name_or_path = name
-    vars(model)[WEIGHTS] = weights
+    vars(model).update({WEIGHTS: weights, LOADED: given})
     if weights and tokenizer.chat_template is None:
         warnings.warn(f"{weights['file']} has no chat template, so it is given prompts as plain text", stacklevel=2)
     return model.eval(), tokenizer
@@ -121,17 +123,19 @@ def revision_of(model: PreTrainedModel) -> str:
     return getattr(model.config, "_commit_hash", None) or _fingerprint(model)
 
 
-def _fingerprint(model: Any) -> str:
-    """Twelve digits that change with the weights of a local model: of the first numbers of every parameter.
+def checksum_of(model: PreTrainedModel) -> str:
+    """Twelve digits that change with the weights: of the first numbers of every parameter."""
+    found = hashlib.sha256()
+    for name, values in model.named_parameters():
+        if not values.is_meta:
+            found.update(f"{name} {values.detach().flatten()[:64].tolist()}".encode())
+    return found.hexdigest()[:12]
 
-    Worked out once for a model, since it is asked for with every response.
-    """
+
+def _fingerprint(model: Any) -> str:
+    """`checksum_of` a local model, worked out once, since it is asked for with every response."""
     if not hasattr(model, "attnent_fingerprint"):
-        found = hashlib.sha256()
-        for name, values in model.named_parameters():
-            if not values.is_meta:
-                found.update(f"{name} {values.detach().flatten()[:64].tolist()}".encode())
-        model.attnent_fingerprint = found.hexdigest()[:12]
+        model.attnent_fingerprint = checksum_of(model)
     return model.attnent_fingerprint
 
 

@@ -1,6 +1,8 @@
 """Prompts to a Run folder: record what is missing, and go on where an earlier recording was stopped."""
 
+import contextlib
 import datetime
+import functools
 import subprocess
 import time
 from collections.abc import Sequence
@@ -11,6 +13,8 @@ from typing import Any
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from attnent.cluster.sharing import shared
+from attnent.cluster.workers import Workers, workers_of
 from attnent.model.batches import plan_batches
 from attnent.model.generation import derive_seed, writing
 from attnent.model.layers import chosen, indices
@@ -42,6 +46,7 @@ def record(
     top_keys: int | TopKeys = 0,
     measures: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
+    workers: int | Workers = 1,
     progress: bool = True,
 ) -> Run:
     """Generate a response to every example and keep its Trace; what is recorded already is not done again.
@@ -52,24 +57,28 @@ def record(
     derived ones are made of), these `layers` alone. The folder is out_dir/task/model/<digest of the parameters>, or
     `folder` where given. Killed at any moment and called again with the same arguments it goes on, and ends with the
     same numbers (bit by bit on the same device and number of threads): the batches are those of the whole list, and
-    each response has its own random numbers. Raises RunError, PromptError, CaptureError, or ValueError for a setting
-    out of range.
+    each response has its own random numbers. So it does with more than one of `workers`, which share the batches:
+    processes of Ray that each hold a model, of the cluster that RAY_ADDRESS names or else of this machine. Raises
+    RunError, PromptError, CaptureError, or ValueError for a setting out of range.
     """
     check_examples(examples)
     sampling: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     tops = top_keys_of(model, top_keys)
+    crew = workers_of(workers, on_gpu=model.device.type == "cuda")
     kept_measures, kept_layers = recorded_for(measures), chosen("layers", layers, indices(model))
     prompts, ids = examples["prompt"].tolist(), examples["id"].tolist()
     if reads is None:
         encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
         seeds = [derive_seed(seed, id_) for id_ in ids]
         settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-        settings |= {"columns": columns, "top_keys": top_keys}
-        work = writing(model, tokenizer, encoded, seeds, **settings)
+        items: tuple[list[Any], list[Any]] = encoded, seeds
+        make = functools.partial(writing, **settings, columns=columns, top_keys=top_keys)
     elif reads in examples:
-        work = reading(model, tokenizer, prompts, examples[reads].tolist(), columns=columns, top_keys=top_keys)
+        items = prompts, examples[reads].tolist()
+        make = functools.partial(reading, columns=columns, top_keys=top_keys)
     else:
         raise RunError(f"the examples have no column {reads!r} to read; they have {', '.join(examples.columns)}")
+    work = make(model, tokenizer, *items)
     identity = {
         "task": task,
         "model": name_of(model),
@@ -98,7 +107,8 @@ def record(
             return run
         made_with = {
             "batch_size": batch_size,
-            "device": str(model.device),
+            "device": "cuda" if crew.n > 1 and crew.gpus else str(model.device),
+            "workers": crew.n,
             "weights": weights_of(model),
             "n_parameters": model.num_parameters(),
             "versions": {name: version(name) for name in ("attnent", "torch", "transformers")},
@@ -106,9 +116,14 @@ def record(
         }
         run.update_manifest(status="recording", **made_with, started=run.manifest.get("started", _now()))
         start, n_new, n_tokens = time.monotonic(), 0, 0
-        with Progress(len(ids), f"recording {task}", shown=progress, done=len(done)) as bar:
-            for batch in missing_batches:
-                written = zip(batch, work.traces_of(batch), strict=True)
+        if crew.n > 1:
+            results = shared(model, tokenizer, make, items, missing_batches, crew)
+        else:
+            results = ((batch, work.traces_of(batch)) for batch in missing_batches)
+        bar = Progress(len(ids), f"recording {task}", shown=progress, done=len(done))
+        with bar, contextlib.closing(results):
+            for batch, traces in results:
+                written = zip(batch, traces, strict=True)
                 new = {ids[index]: trace for index, trace in written if ids[index] not in done}
                 for response_id, trace in new.items():
                     run.save(response_id, part_of(trace, kept_measures, kept_layers))

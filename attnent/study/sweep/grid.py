@@ -16,7 +16,7 @@ from attnent.study.index import reason_of
 from attnent.study.notebook import study_folder
 from attnent.study.parameters import changed_parameters, check_names, parameters_of, read_given
 
-ExecutorName = Literal["local", "slurm"]
+ExecutorName = Literal["local", "slurm", "ray"]
 
 
 class Grid(BaseModel):
@@ -30,6 +30,7 @@ class Grid(BaseModel):
     runs: list[dict[str, Any]] = [{}]
     executor: ExecutorName = "local"
     slurm: dict[str, Any] = {}  # of a job, as submitit names them: partition, time in minutes, gpus_per_node, ...
+    ray: dict[str, Any] = {}  # of a task, as Ray names them: num_cpus, num_gpus, ...
 
     def crossed(self, grid: Mapping[str, list[Any]]) -> "Grid":
         """Each of these runs with each combination of a further grid. Raises StudyError for a name that both have."""

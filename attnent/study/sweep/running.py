@@ -97,6 +97,10 @@ def _executor_of(name: ExecutorName, settings: Mapping[str, Any], out_dir: Path,
         from attnent.study.sweep.slurm import Slurm
 
         return Slurm(settings, out_dir, seconds)
+    if name == "ray":
+        from attnent.study.sweep.cluster import Ray
+
+        return Ray(settings, seconds)
     return Local(seconds)
 
 

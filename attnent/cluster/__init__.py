@@ -1,0 +1,1 @@
+"""One recording on many machines: Ray actors that each hold a model, and one process that keeps the Run."""

@@ -1,0 +1,173 @@
+"""One recording shared among Ray workers: the numbers of one process, whatever dies on the way."""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator
+
+import pandas as pd
+import psutil
+import pytest
+from test_recorder import EXAMPLES, SETTINGS, N, assert_same_numbers
+
+import attnent as ae
+from attnent.cluster import sharing
+from attnent.cluster.sharing import Worker, how_to_load, shared
+from attnent.cluster.workers import Workers, workers_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own processes and sockets
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return ae.load_model("tiny")
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    """A run of one process."""
+    return ae.record(*tiny, EXAMPLES, out_dir=tmp_path_factory.mktemp("whole"), **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Ray on this machine, which recordings and sweeps join."""
+    ray = pytest.importorskip("ray")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield ray
+    ray.shutdown()
+
+
+# ---- what is asked for
+
+
+@pytest.mark.parametrize(
+    ("asked", "on_gpu", "found"),
+    [(1, False, Workers(1)), (3, False, Workers(3)), (3, True, Workers(3, gpus=1)), (Workers(2, 0.5), True, ...)],
+)
+def test_a_number_of_workers_gives_each_a_gpu_where_the_model_is_on_one(asked, on_gpu, found):
+    assert workers_of(asked, on_gpu=on_gpu) == (asked if found is ... else found)
+
+
+@pytest.mark.parametrize(
+    ("asked", "on_gpu", "complaint"),
+    [
+        (0, False, "give 1 worker or more"),
+        (True, False, "must be a number of workers or ae.Workers"),
+        (2.0, False, "must be a number of workers or ae.Workers"),
+        (Workers(2, gpus=-1), False, "no fewer than 0 GPUs"),
+        (Workers(2), True, "give ae.Workers"),
+    ],
+)
+def test_workers_that_cannot_be_are_refused(asked, on_gpu, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        workers_of(asked, on_gpu=on_gpu)
+
+
+def test_a_model_that_load_model_did_not_load_cannot_be_loaded_by_workers(llama, tokenizer, tmp_path):
+    with pytest.raises(ae.RunError, match=r"give one that ae.load_model loaded, or workers=1"):
+        ae.record(llama, tokenizer, EXAMPLES, out_dir=tmp_path, **SETTINGS, workers=2)
+
+
+def test_weights_that_are_not_those_of_the_workers_are_refused():
+    model, tokenizer = ae.load_model("tiny")
+    model.get_input_embeddings().weight.data[0, 0] += 1
+    with pytest.raises(ae.RunError, match="a worker's weights of tiny are not those of this process"):
+        Worker().load(how_to_load(model, Workers(2)), tokenizer)
+
+
+def test_a_worker_is_told_the_commit_of_weights_from_the_hub_and_the_whole_path_of_a_folder(tmp_path, monkeypatch):
+    model, tokenizer = ae.load_model("tiny")
+    for one in (model, tokenizer):
+        one.save_pretrained(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    local, _ = ae.load_model("model", dtype="bfloat16", device_map="cpu")
+    told = how_to_load(local, Workers(2))
+    assert told["name"] == "model"
+    about = {"dtype": "bfloat16", "revision": None, "device_map": "cpu"}
+    assert told["loaded"] == {"name": str(tmp_path / "model"), **about}
+    local.config._commit_hash = "abc"
+    assert how_to_load(local, Workers(2, gpus=1))["loaded"] == {
+        **told["loaded"],
+        "revision": "abc",
+        "device_map": "auto",
+    }
+
+
+# ---- what comes of it
+
+
+def at_work() -> list[psutil.Process]:
+    """The workers that make traces, on this machine."""
+    return [one for one in psutil.Process().children(recursive=True) if one.name() == "ray::Worker.traces_of"]
+
+
+@contextlib.contextmanager
+def meanwhile(act: Callable[[], object]) -> Generator[None]:
+    """Try over and over beside what runs here, until it acts; that it did is asserted."""
+    over, acted = threading.Event(), []
+
+    def go_on() -> None:
+        while not acted and not over.wait(0.02):
+            acted.extend([True] if act() else [])
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert acted
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_numbers_of_one_process_though_one_is_killed(tiny, whole, tmp_path, cluster):
+    def kill_one() -> list[None]:
+        return [os.kill(process.pid, signal.SIGKILL) for process in at_work()[:1]]
+
+    with meanwhile(kill_one):
+        run = ae.record(*tiny, EXAMPLES, out_dir=tmp_path, **SETTINGS, workers=2)
+    assert_same_numbers(run, whole)
+    pd.testing.assert_frame_equal(run.tokens, whole.tokens)
+    pd.testing.assert_frame_equal(run.responses, whole.responses)
+    assert run.folder.name == whole.folder.name
+    assert run.manifest["sessions"][0]["workers"] == 2
+    assert not at_work()
+
+
+@pytest.mark.slow
+def test_a_batch_that_ends_its_worker_again_and_again_is_an_error_that_names_it(tiny, cluster, monkeypatch):
+    monkeypatch.setattr(sharing, "MOST_DEATHS", 2)  # each takes a while
+
+    def deadly(model, tokenizer, items):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    results = shared(*tiny, deadly, [list("abcd")], [[3, 1]], Workers(1))
+    with pytest.raises(ae.RunError, match="2 workers died at the examples number 3, 1; give each more memory"):
+        next(results)
+
+
+@pytest.mark.slow
+def test_where_the_head_is_killed_the_same_call_goes_on_with_a_cluster_of_its_own(tiny, tmp_path, cluster):
+    """The last one, since it leaves no cluster."""
+    settings = SETTINGS | {"batch_size": 1}
+
+    def kill_head() -> list[None]:
+        if not list(tmp_path.glob("run/traces/*.safetensors")):
+            return []
+        family = psutil.Process().children(recursive=True)
+        return [process.kill() for process in family if process.name() in ("gcs_server", "raylet")]
+
+    with meanwhile(kill_head), pytest.raises(ae.RunError, match="the Ray cluster is gone"):
+        ae.record(*tiny, EXAMPLES, folder=tmp_path / "run", **settings, workers=2)
+    cluster.shutdown()
+    left = ae.Run(tmp_path / "run").verify()
+    assert not left.damaged
+    assert 0 < len(left.whole) < N
+    before = psutil.Process().children(recursive=True)
+    run = ae.record(*tiny, EXAMPLES, folder=tmp_path / "run", **settings, workers=2)
+    assert_same_numbers(run, ae.record(*tiny, EXAMPLES, folder=tmp_path / "one", **settings))
+    assert psutil.Process().children(recursive=True) == before
