@@ -32,7 +32,7 @@ from attnent.store.labels import append_labels, read_labels
 from attnent.store.tables import made_from, state_of, tables
 from attnent.store.traces import SchemaError, load_measure, load_trace, n_steps_of, save_trace
 from attnent.store.verification import Verification, verify
-from attnent.trace import SCHEMA_VERSION, NotRecordedError, TraceError, needed_by
+from attnent.trace import SCHEMA_VERSION, NotRecordedError, TraceError, needed_by, of_layers
 
 _What = TypeVar("_What")
 
@@ -175,24 +175,26 @@ class Run:
         """A row a token: response_id, step, what is known of it, and each measure's mean over layers and heads."""
         return self._tables()[1]
 
-    def stack(self, name: str) -> xr.DataArray:
+    def stack(self, name: str, *, layers: Sequence[int] | None = None, first: int | None = None) -> xr.DataArray:
         """One measure of all responses, (response, layer, head, step), NaN after a response's last step.
 
-        `name` is a recorded or a derived measure; nothing else is read. `n_steps` (response) tells where each ends.
-        Raises TraceError for an unknown one and for one that was not recorded, RunError for an empty run.
+        `name` is a recorded or a derived measure; nothing else is read. `n_steps` (response) tells where each ends. Of
+        a large run a part fits where all does not: these `layers`, the `first` steps. Raises TraceError for an unknown
+        measure or layer and for what was not recorded, RunError for an empty run.
         """
         needed_by(name)
         n_steps = dict(self._each(lambda response_id: n_steps_of(self._trace_path(response_id))))
         kept: list[str] = []
-        stacked, first = np.empty(0), None
-        for response_id, values in self._each(lambda one: self._measure(one, name), n_steps):
-            if first is None:
-                first = values
-                shape = (len(n_steps), values.sizes["layer"], values.sizes["head"], max(n_steps.values()))
+        stacked, example = np.empty(0), None
+        for response_id, values in self._each(lambda one: self._measure(one, name, layers, first), n_steps):
+            if example is None:
+                example, longest = values, max(n_steps.values())
+                n_most = longest if first is None else min(first, longest)
+                shape = (len(n_steps), values.sizes["layer"], values.sizes["head"], n_most)
                 stacked = np.full(shape, np.nan, values.dtype)
             stacked[len(kept), ..., : values.sizes["step"]] = values.values
             kept.append(response_id)
-        if first is None:
+        if example is None:
             raise RunError(f"{self.folder} holds no responses yet; record some first")
         return xr.DataArray(
             stacked[: len(kept)],
@@ -200,11 +202,11 @@ class Run:
             coords={
                 "response": kept,
                 "n_steps": ("response", [n_steps[response_id] for response_id in kept]),
-                **{name: first[name] for name in ("layer", "head", "layer_kind")},
+                **{name: example[name] for name in ("layer", "head", "layer_kind")},
                 "step": np.arange(stacked.shape[-1]),
             },
             name=name,
-            attrs=first.attrs,
+            attrs=example.attrs,
         )
 
     def add_labels(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -275,8 +277,10 @@ class Run:
     def _digest(self) -> str:
         return digest(self.manifest["identity"])
 
-    def _measure(self, response_id: str, name: str) -> xr.DataArray:
-        return load_measure(self._trace_path(response_id), name, belongs_to=self._belonging(response_id))
+    def _measure(self, response_id: str, name: str, layers: Sequence[int] | None, n_steps: int | None) -> xr.DataArray:
+        values = load_measure(self._trace_path(response_id), name, belongs_to=self._belonging(response_id))
+        values = values.isel(step=slice(n_steps))
+        return values if layers is None else of_layers(values, layers)
 
     def _each(
         self, read: Callable[[str], _What], response_ids: Iterable[str] | None = None

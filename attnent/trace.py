@@ -77,7 +77,7 @@ class TraceError(ValueError):
 
 
 class NotRecordedError(TraceError):
-    """A measure that there is, but that was left out of this Trace."""
+    """A measure or layer that was left out of this Trace."""
 
 
 def not_recorded(name: str) -> NotRecordedError:
@@ -162,7 +162,7 @@ def recorded_for(measures: Iterable[str] | None) -> tuple[str, ...]:
 def part_of(trace: xr.Dataset, measures: Sequence[str], layers: Sequence[int] | None) -> xr.Dataset:
     """A Trace with these recorded measures alone, and of these layers; None is all. All else stays."""
     part = trace.drop_vars([name for name in MEASURES if name not in measures])
-    return part if layers is None else part.sel(layer=list(layers))
+    return part if layers is None else of_layers(part, layers)
 
 
 def joined(traces: Iterable[xr.Dataset]) -> xr.Dataset:
@@ -359,6 +359,13 @@ def title_and_unit(name: str) -> tuple[str, str]:
 
 
 _Layered = TypeVar("_Layered", xr.Dataset, xr.DataArray)
+
+
+def of_layers(values: _Layered, layers: Sequence[int]) -> _Layered:
+    """What has layers, of these alone. Raises NotRecordedError for others."""
+    if unknown := sorted(set(layers) - set(values["layer"].values.tolist())):
+        raise NotRecordedError(f"the layers {unknown} were not recorded; there are {values['layer'].values.tolist()}")
+    return values.sel(layer=list(layers))
 
 
 def without_cross(values: _Layered) -> _Layered:

@@ -78,6 +78,17 @@ def test_a_stack_reads_nothing_but_what_its_measure_needs(run, monkeypatch):
     assert set(read) == {("entropy", "layer", "n_keys")}
 
 
+def test_a_stack_of_a_part_is_that_part_of_the_whole(run):
+    whole, part = run.stack("sinkless_entropy"), run.stack("sinkless_entropy", layers=[1], first=6)
+    assert part.identical(whole.sel(layer=[1]).isel(step=slice(6)))
+    assert run.stack("entropy", first=100).identical(run.stack("entropy"))
+
+
+def test_a_layer_that_was_not_recorded_is_refused(run):
+    with pytest.raises(ae.TraceError, match=r"the layers \[7\] were not recorded; there are \[0, 1\]"):
+        run.stack("entropy", layers=[1, 7])
+
+
 def test_a_stack_tells_where_each_response_ends_and_skips_a_damaged_one(run):
     path = run.folder / "traces" / "b.safetensors"
     path.write_bytes(path.read_bytes()[:-4])
