@@ -41,6 +41,7 @@ SHARD = 8_000  # bytes, in which two of the traces below go
 @pytest.fixture(scope="module")
 def server():
     hub, server = served()
+    close_session()  # of huggingface_hub, which may know of a proxy
     yield hub
     close_session()
     server.shutdown()
@@ -127,6 +128,16 @@ def test_the_same_traces_give_the_same_shards(hub, run, tmp_path):
     ae.push(tmp_path / "copy", "me/other", shard_size=SHARD)
     shards = [{path for path in hub.files(name) if path.endswith(".tar")} for name in (NAME, "me/other")]
     assert shards[0] == shards[1]
+
+
+def test_a_name_longer_than_a_plain_tar_holds_travels(hub, tmp_path):
+    name = "a" * 150
+    examples = pd.DataFrame({"id": [name], "prompt": ["A"]})
+    run = ae.Run.start(tmp_path / "runs" / PLACE, identity=IDENTITY, examples=examples)
+    run.save(name, trace_of("text", 5))
+    push(run)
+    ae.pull(NAME, tmp_path / "back")
+    assert content_of(tmp_path / "back" / PLACE) == content_of(run.folder)
 
 
 def test_what_is_there_is_not_pushed_again(hub, run):

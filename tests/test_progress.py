@@ -12,10 +12,10 @@ def said(monkeypatch, capsys):
     clock = iter(range(0, 1000, 20))  # seconds
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
 
-    def run(total: int, *parts: int) -> list[str]:
+    def run(total: int, *parts: int, n_tokens: int = 10) -> list[str]:
         with Progress(total, "recording t") as bar:
             for n in parts:
-                bar.advance(n, n_tokens=10 * n)
+                bar.advance(n, n_tokens=n_tokens * n)
         return capsys.readouterr().out.splitlines()
 
     return run
@@ -35,3 +35,7 @@ def test_no_line_says_that_no_time_is_left_before_the_end(said):
 
 def test_reports_know_each_line_of_progress(said):
     assert all(LINE.fullmatch(line) for line in said(9, 3, 3, 3))
+
+
+def test_tokens_are_told_of_only_where_there_are_any(said):
+    assert said(9, 9, n_tokens=0) == ["recording t: 9 of 9 responses, 0.5 a second"]
