@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as sps
 from scipy.optimize import brentq
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from attnent.analysis import Comparison, across
 from attnent.show import plots, words
@@ -121,6 +121,12 @@ def test_a_table_of_models_says_of_each_what_it_has_too_little_of():
     assert table.loc["stories260k", "window"] == "undetermined"
 
 
+def test_a_table_of_models_says_where_sets_make_a_group_too_small():
+    one = replace(model_of(UNKNOWN, UNKNOWN, n_a=30, n_b=80), sets={f"set {k}": model_of(UNKNOWN) for k in range(4)})
+    found = across.by_model({"q": across.over_models({"m": one})})
+    assert found["verdict"].tolist() == ["undecided: n incorrect 30 in 4 sets"] * 2
+
+
 def test_a_table_of_models_says_where_controls_tell_the_groups_apart():
     one = model_of((0.4, 0.1))
     one.stages["baselines fixed"] = table_of(UNKNOWN, UNKNOWN).assign(overlap=0.8)
@@ -206,14 +212,14 @@ def test_the_answer_counts_what_holds_and_says_what_single_models_show():
     assert (
         "(2 models). Present in a single model: normalized attention entropy, wrong over right, in large. " in said.text
     )
-    assert said.text.endswith("cannot be told: no family has 3 sizes.")
+    assert said.text.endswith("cannot be told: no family has a number at 3 sizes.")
     assert said.effect == questions()["wrong over right"].interval("baselines fixed", "normalized_entropy")
 
 
 def test_the_answer_on_one_model_says_that_a_comparison_needs_two():
     only = {"wrong over right": across.over_models({"tiny": model_of((0.8, 0.1))})}
     said = words.across(only, across.slopes(only, {"tiny": 2.7e6}), n=100)
-    assert said.text.startswith("Only tiny is recorded, and a comparison needs two models; with all controls, of 2 ")
+    assert said.text.startswith("There is one model, tiny, and a comparison needs two; with all controls, of 2 ")
     assert "normalized attention entropy and of attention varentropy: wrong over right 0.69 [" in said.text
     assert said.effect is not None
     assert round(said.effect.estimate, 2) == 0.69
@@ -222,6 +228,14 @@ def test_the_answer_on_one_model_says_that_a_comparison_needs_two():
 def test_the_answer_names_effects_that_change_with_size():
     said = words.across(grown()[0], across.slopes(*grown()), n=100).text
     assert said.endswith("With size 1 of 2 effects change: normalized attention entropy in a, wrong over right.")
+
+
+def test_slopes_that_are_undetermined_are_not_said_to_be_none():
+    sizes = {"a-1M": 1e6, "a-3M": 3e6, "a-9M": 9e6}
+    effects = [(0.1, 0.1), UNKNOWN, UNKNOWN]
+    models = {name: model_of(one, UNKNOWN) for name, one in zip(sizes, effects, strict=True)}
+    ways = {"wrong over right": across.over_models(models)}
+    assert words.across(ways, across.slopes(ways, sizes), n=9).text.endswith("no family has a number at 3 sizes.")
 
 
 def test_a_forest_of_models_has_a_row_a_model_with_its_size_and_their_pool_below():
@@ -265,4 +279,6 @@ def test_effects_by_size_stand_over_parameters_on_a_logarithmic_axis():
     np.testing.assert_allclose(line.y, expit([0, 0.5, 1.0, 1.5]))
     np.testing.assert_allclose(line.error_y.array, expit(np.arange(4) * 0.5 + Z * 0.05) - line.y)
     assert figure.layout.xaxis.type == "log"
-    assert logit(line.y[1]) == pytest.approx(0.5)
+    assert figure.layout.xaxis.ticktext == ("1 M", "10 M", "100 M", "1 B")
+    nothing = plots.by_size(across.over_models({"m": model_of(UNKNOWN, UNKNOWN)}), {}, {}, title="t")
+    assert "too few responses" in nothing.layout.annotations[0].text

@@ -15,7 +15,7 @@ from scipy import stats as sps
 from scipy.special import expit
 
 from attnent.analysis.comparison import holm
-from attnent.analysis.intervals import CONFIDENCE, NO_INTERVAL, Interval
+from attnent.analysis.intervals import CONFIDENCE, FEWEST, NO_INTERVAL, Interval
 from attnent.analysis.pooling import combined, on_logit
 from attnent.analysis.regression import MOST_EXPLAINED
 from attnent.analysis.verdicts import Comparison, Verdict
@@ -117,7 +117,7 @@ def _lacking(one: Comparison, verdict: Verdict) -> str:
     """Why a model has no number, in the terms of the table."""
     if np.isnan(verdict.tested.estimate):
         n, group = min((verdict.n_a, one.a), (verdict.n_b, one.b))
-        return f": n {group} {n}"
+        return f": n {group} {n}" + (f" in {len(one.sets)} sets" if n >= FEWEST and one.sets else "")
     if np.isnan(verdict.controlled.estimate):
         return f": controls explain {verdict.overlap:.0%}" if verdict.overlap > MOST_EXPLAINED else ": too few"
     return ""

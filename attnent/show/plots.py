@@ -306,9 +306,10 @@ def forests(
     _no_difference(figure)
     figure.update_xaxes(range=[0, 1], dtick=0.25).update_annotations(font_size=13)
     low, high = SMALLEST
-    text = f"AUROC (0.5: no difference; {low} to {high}: too small to matter)"
+    text = f"AUROC (0.5: no difference;<br>{low} to {high}: too small to matter)"
     figure.add_annotation(text=text, x=0.5, y=0, yshift=-34, xref="paper", yref="paper", yanchor="top", showarrow=False)
-    return style.titled(figure, title, inside=inside, above=50).update_layout(legend_y=1 + 56 / inside)
+    figure = style.titled(figure, title, inside=inside, above=50).update_layout(legend_y=1 + 56 / inside)
+    return figure.update_layout(height=figure.layout.height + 20, margin_b=figure.layout.template.layout.margin.b + 20)
 
 
 def _question(name: str, comparison: Comparison, measure: str) -> str:
@@ -347,32 +348,25 @@ def by_size(
     comparison: Comparison, families: Mapping[str, Sequence[str]], sizes: Mapping[str, float], *, title: str
 ) -> go.Figure:
     """The effect under all controls of each model of a family over its number of parameters; a panel a measure."""
-    if not families:
+    models = {name: comparison.sets[name] for own in families.values() for name in own}
+    tables = {measure: _by_set(models, measure, comparison.last) for measure in comparison.primary}
+    if all(table["auroc"].isna().all() for table in tables.values()):
         return style.too_few(title)
-    measures = comparison.primary
-    names = [title_and_unit(measure)[0] for measure in measures]
-    figure = make_subplots(rows=1, cols=len(measures), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.06)
-    for col, measure in enumerate(measures, start=1):
-        for (family, models), look in zip(families.items(), style.in_order(families).values(), strict=True):
-            table = _by_set({name: comparison.sets[name] for name in models}, measure, comparison.last)
-            marks = style.intervals(table, [sizes[name] for name in models], models, marker={"size": 9}, name=family)
-            marks.update(
-                x=marks.y,
-                y=marks.x,
-                error_y=marks.error_x.to_plotly_json(),
-                error_x=None,
-                **_line(look),
-                legendgroup=family,
-            )
+    names = [title_and_unit(measure)[0] for measure in tables]
+    figure = make_subplots(rows=1, cols=len(tables), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.06)
+    for col, table in enumerate(tables.values(), start=1):
+        for (family, own), look in zip(families.items(), style.in_order(families).values(), strict=True):
+            marks = style.intervals(table.loc[own], [sizes[name] for name in own], own, marker={}, name=family)
+            marks.update(x=marks.y, y=marks.x, error_y=marks.error_x.to_plotly_json(), error_x=None, **_line(look))
             said = "%{text}: %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]<extra></extra>"
-            figure.add_trace(marks.update(hovertemplate=said, showlegend=col == 1), 1, col)
-    figure.add_hrect(
-        y0=SMALLEST[0], y1=SMALLEST[1], fillcolor=style.COLOURS[2], opacity=0.1, line_width=0, layer="below"
-    )
+            figure.add_trace(marks.update(hovertemplate=said, legendgroup=family, showlegend=col == 1), 1, col)
+    low, high = SMALLEST
+    figure.add_hrect(y0=low, y1=high, fillcolor=style.COLOURS[2], opacity=0.1, line_width=0, layer="below")
     figure.add_hline(y=0.5, line=style.THIN)
-    figure.update_xaxes(type="log", title_text="parameters").update_annotations(font_size=13)
-    figure.update_yaxes(title_text=f"AUROC, {comparison.last}", col=1)
-    return style.titled(figure, title, inside=276)
+    ticks = sorted({sizes[name] for name in models})
+    figure.update_xaxes(type="log", tickvals=ticks, ticktext=[*map(style.in_short, ticks)], title_text="parameters")
+    figure.update_yaxes(title_text=f"AUROC, {comparison.last}", col=1).update_annotations(font_size=13)
+    return style.titled(figure, title, inside=276, above=24).update_layout(legend_y=1 + 24 / 276)
 
 
 def strips(values: pd.Series, subgroups: pd.Series, groups: pd.Series, measure: str, *, title: str) -> go.Figure:

@@ -124,7 +124,7 @@ def across(comparisons: Mapping[str, Comparison], slopes: pd.DataFrame, *, n: in
     models = list(dict.fromkeys(name for one in comparisons.values() for name in one.sets))
     begin, shown = f"Pooled over {len(models)} models, with all controls", dict(comparisons)
     if len(models) == 1:
-        begin = f"Only {models[0]} is recorded, and a comparison needs two models; with all controls"
+        begin = f"There is one model, {models[0]}, and a comparison needs two; with all controls"
         shown = {name: one.sets[models[0]] for name, one in comparisons.items()}
     outcomes = Counter(str(verdict.outcome) for one in shown.values() for verdict in one.verdict.values())
     counted = [f"{outcomes[of] or 'none'} {of}" for of in dict.fromkeys(["present", "absent", *outcomes])]
@@ -161,12 +161,13 @@ def _in_single(comparisons: Mapping[str, Comparison]) -> str:
 
 
 def _with_size(slopes: pd.DataFrame) -> str:
-    if slopes.empty:
-        return f"Whether effects change with size cannot be told: no family has {FEWEST_SIZES} sizes."
-    changing = slopes[slopes["p_holm"] < 1 - CONFIDENCE]
+    known = slopes.dropna(subset="p")
+    if known.empty:
+        return f"Whether effects change with size cannot be told: no family has a number at {FEWEST_SIZES} sizes."
+    changing = known[known["p_holm"] < 1 - CONFIDENCE]
     said = [f"{title_and_unit(measure)[0]} in {family}, {name}" for name, family, measure in changing.index]
     which = f": {'; '.join(said)}" if said else ""
-    return f"With size {len(said) or 'none'} of {len(slopes)} effects change{which}."
+    return f"With size {len(said) or 'none'} of {len(known)} effects change{which}."
 
 
 def increments(

@@ -80,7 +80,7 @@ def _places(reports: list[Listed]) -> dict[PurePosixPath, PurePosixPath]:
     taken: set[str] = set()
     for one in reports:
         if one.folder.parts[1] not in models:
-            models[one.folder.parts[1]] = slug(one.model, taken)
+            models[one.folder.parts[1]] = slug(one.model or one.folder.parts[1], taken)
     return {one.folder: PurePosixPath(models[one.folder.parts[1]], "-".join(one.folder.parts[2:])) for one in reports}
 
 
