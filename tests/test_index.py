@@ -8,7 +8,7 @@ import sys
 import pytest
 from test_report import HOSTILE, Elements
 
-from attnent.study.index import Outcome, write_index
+from attnent.study.index import Outcome, listed, write_index
 
 OUTCOME = {"title": "t", "question": "q", "answer": "a", "parameters": {}, "status": "complete", "error": ""}
 OUTCOME |= {"seconds": 1.0}
@@ -141,6 +141,14 @@ def test_a_row_has_its_day_an_anchor_and_the_short_name_of_its_model(tmp_path):
     assert "/home" not in index
     assert '<tr id="study-a-model-1">' in index
     assert 'href="#study-a-model-1"' in index
+
+
+def test_what_takes_no_model_comes_last(tmp_path):
+    for folder, parameters in (("all models/06", {}), ("tiny/01", {"model": "tiny"}), ("tiny/02", {"model": "tiny"})):
+        (tmp_path / "study" / folder).mkdir(parents=True)
+        outcome = json.dumps(OUTCOME | {"parameters": parameters})
+        (tmp_path / "study" / folder / "outcome.json").write_text(outcome)
+    assert [one.folder.name for one in listed(tmp_path)] == ["01", "02", "06"]
 
 
 def test_the_bar_of_an_effect_says_what_it_shows(tmp_path):

@@ -65,12 +65,13 @@ class Listed(NamedTuple):
 
 
 def listed(out_dir: Path) -> list[Listed]:
-    """Every executed notebook under `out_dir`, in the order of their folders."""
+    """Every executed notebook under `out_dir`, in the order of their folders; last those that take no model."""
     folders = sorted(path.parent for path in out_dir.glob("study/**/outcome.json"))
-    return [
+    found = [
         Listed(PurePosixPath(folder.relative_to(out_dir).as_posix()), *_read(folder / "outcome.json"))
         for folder in folders
     ]
+    return sorted(found, key=lambda one: one.outcome is not None and "model" not in one.outcome.parameters)
 
 
 def outcome_in(folder: Path) -> Outcome | None:
