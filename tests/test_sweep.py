@@ -102,6 +102,17 @@ def test_a_parameter_goes_to_the_notebooks_that_have_it_and_nothing_is_run_twice
     assert told_by(jobs) == [("07", "tiny", {"x": 1}), ("08", "tiny", {"y": 0.5}), ("07", "tiny", {"x": 2})]
 
 
+@pytest.mark.usefixtures("notebooks")
+def test_what_reads_the_recordings_of_all_models_is_run_only_where_it_is_named(tmp_path, capsys):
+    write(tmp_path / "notebooks" / "09_across.ipynb", "x: int = 0", "")
+    told = {}
+    for numbers in ((), ("07", "09")):
+        assert main(words(tmp_path, "--dry-run", *numbers)) == 0
+        said = capsys.readouterr().out
+        told[numbers] = {name for name in ("07_ends", "08_other", "09_across") if name in said}
+    assert told == {(): {"07_ends", "08_other"}, ("07", "09"): {"07_ends", "09_across"}}
+
+
 def test_a_list_of_runs_is_combined_with_the_grid_and_the_parameters_of_all(notebooks, tmp_path):
     file = tmp_path / "sweep.yaml"
     file.write_text("notebooks: [07]\nparameters: {x: 5}\nruns:\n- model: a\n- {model: b, y: null}\n")
@@ -194,6 +205,18 @@ def test_a_dry_run_says_what_each_run_takes_and_runs_nothing(tmp_path, monkeypat
     assert other.split() == ["2", "03_n", "other", "new", "unknown", "unknown", "unknown"]
     assert total == "2 of 2 to run: at most 2 min and 3.3 MB of disk; unknown for 1"
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_records_fewer_layers_takes_less_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "size_of", lambda given: Size(16, 32, 2_500_000_000))
+    monkeypatch.setattr(room, "measured", lambda given, environment: None)
+    cell = f"n: int = 4\nmax_new_tokens: int = 50\nbatch_size: int = 2\nlayers: list[int] | None = None\n{PARAMETERS}"
+    path = write(tmp_path / "03_n.ipynb", cell)
+    _, whole, part, *_ = table_of(
+        jobs_of(Grid(grid={"layers": [None, [0, 8, 15, 8]]}).combinations(), [path], tmp_path / "runs")
+    ).splitlines()
+    assert whole.endswith("3.3 MB")
+    assert part.endswith("0.6 MB")
 
 
 def test_a_model_that_does_not_lie_here_is_of_unknown_size():

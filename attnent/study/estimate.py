@@ -13,7 +13,7 @@ from attnent.study.index import Outcome
 
 ANALYSIS_SECONDS = 45.0  # of one notebook, whatever the model: its kernel, tables, figures and pages
 RECORDS = ("n", "max_new_tokens", "batch_size")  # parameters of notebooks that let a model write
-_OF_A_RECORDING = (*RECORDS, "prompts", "source", "shots", "temperature", "seed")  # same values: recorded once
+_OF_A_RECORDING = (*RECORDS, "prompts", "source", "shots", "temperature", "seed", "layers")  # alike: recorded once
 
 
 class Speed(BaseModel):

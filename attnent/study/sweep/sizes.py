@@ -14,7 +14,8 @@ from attnent.tiny import MODEL_DIR
 BYTES_A_HEAD = 32  # of a trace, for each token and layer
 NOTE = """\
 Time and disk are at most: every response as long as it may become. Memory is the weights alone.
-A trace takes 32 bytes a token, layer and head: 200 tokens 3.3 MB at 16 x 32 heads, 33 MB at 80 x 64."""
+A trace takes 32 bytes a token, layer and head: 200 tokens 3.3 MB at 16 x 32 heads, 33 MB at 80 x 64.
+The parameter `layers` records fewer of them; in Python ae.record(measures=...) also fewer of the eight measures."""
 _OF_A_MODEL = ("model", "revision", "dtype", "device_map", "batch_size")
 
 
@@ -98,7 +99,8 @@ class _Models:
             self._speeds[key] = measured(given, {**os.environ, "HF_HUB_OFFLINE": "1"})
         speed, n_tokens = self._speeds[key], most_tokens(given, self._seen.setdefault(key, set()))
         seconds = ANALYSIS_SECONDS + speed.loading + n_tokens / speed.tokens_per_second if speed else None
-        return Needs(seconds, size.n_bytes, n_tokens * size.n_layers * size.n_heads * BYTES_A_HEAD)
+        n_layers = size.n_layers if given.get("layers") is None else len(set(given["layers"]))
+        return Needs(seconds, size.n_bytes, n_tokens * n_layers * size.n_heads * BYTES_A_HEAD)
 
 
 def _state_of(job: Job) -> str:
