@@ -11,11 +11,13 @@ import pandas as pd
 import psutil
 import pytest
 from test_recorder import EXAMPLES, SETTINGS, N, assert_same_numbers
+from test_sweep import PARAMETERS, TOLD, words, write
 
 import attnent as ae
 from attnent.cluster import sharing
 from attnent.cluster.sharing import Worker, how_to_load, shared
 from attnent.cluster.workers import Workers, workers_of
+from attnent.study.command import main
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own processes and sockets
 
@@ -148,6 +150,28 @@ def test_a_batch_that_ends_its_worker_again_and_again_is_an_error_that_names_it(
     results = shared(*tiny, deadly, [list("abcd")], [[3, 1]], Workers(1))
     with pytest.raises(ae.RunError, match="2 workers died at the examples number 3, 1; give each more memory"):
         next(results)
+
+
+RECORDS = f"""
+import attnent as ae, pandas as pd
+settings = {SETTINGS} | {{"seed": x, "batch_size": 5, "folder": f"{{out_dir}}/recorded{{x}}", "workers": workers}}
+ae.record(*ae.load_model("tiny"), pd.DataFrame({EXAMPLES.to_dict("list")}).head(5), **settings)
+if x == 6:
+    raise ValueError("x is six")"""
+
+
+@pytest.mark.slow
+def test_runs_of_a_sweep_and_the_workers_of_their_recordings_share_one_cluster(tiny, tmp_path, cluster, capsys):
+    write(tmp_path / "notebooks" / "07_records.ipynb", f"workers: int = 2\n{PARAMETERS}", TOLD, RECORDS)
+    assert main(words(tmp_path, "07", "-p", "x=5,6", "--executor", "ray")) == 1
+    said = capsys.readouterr().out
+    assert "[1/2] 07_records tiny x=5 is submitted" in said
+    assert "x=5 ok" in said
+    assert "): x is 5." in said
+    assert "): ValueError: x is six" in said
+    one = ae.record(*tiny, EXAMPLES.head(5), folder=tmp_path / "one", **SETTINGS | {"batch_size": 5})
+    assert_same_numbers(ae.Run(tmp_path / "runs" / "recorded5"), one)
+    assert len(ae.Run(tmp_path / "runs" / "recorded6").recorded) == 5
 
 
 @pytest.mark.slow

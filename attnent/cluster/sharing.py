@@ -23,7 +23,7 @@ from attnent.store import RunError
 
 AT_ONCE = 2  # batches that a worker holds: one in the making, and one for when that is done
 MOST_DEATHS = 3  # of workers, by one batch or by loading, before it is given up
-_SECONDS_BETWEEN_LOOKS, _SECONDS_TO_FETCH = 1.0, 600.0
+_SECONDS_BETWEEN_LOOKS, _SECONDS_OF_SILENCE, _SECONDS_TO_FETCH = 1.0, 60.0, 600.0
 
 Batch = list[int]
 Make = Callable[..., Work]  # of a model, its tokenizer, and the items: a sequence for each argument that follows
@@ -91,8 +91,10 @@ class _Crew:
                 raise RunError(f"a worker needs {n:g} {what}, and here are {there.get(what, 0):g}; ask for less")
         self._actor = ray.remote(Worker).options(num_cpus=workers.cpus, num_gpus=workers.gpus)
         self._workers: dict[int, Any] = {}
+        self._ready: list[int] = []  # those that have loaded the model
         self._held: dict[Any, tuple[int, Batch]] = {}  # what is awaited: of whom, and for which batch; none: loading
-        self._n_hired, self._deaths, self._looked = 0, Counter[tuple[int, ...]](), time.monotonic()
+        self._n_hired, self._deaths, self._is_late = 0, Counter[tuple[int, ...]](), False
+        self._begun = self._looked = time.monotonic()
 
     def hire(self) -> None:
         """One more, who loads the model first and is given batches when that is done."""
@@ -114,15 +116,25 @@ class _Crew:
             except self._errors.RayActorError:
                 waiting.extendleft([batch] if batch else [])
                 self._replace(number, batch)
-                continue
-            while waiting and sum(number == one for one, _ in self._held.values()) < AT_ONCE:
-                given = waiting.popleft()
-                parts = [[values[index] for index in given] for values in items]
-                self._held[self._workers[number].traces_of.remote(make, parts)] = number, given
-            if batch:
-                yield batch, traces
+                traces = None
             else:
-                self._deaths.pop((), None)
+                if not batch:
+                    self._ready.append(number)
+                    self._deaths.pop((), None)
+            self._hand_out(waiting, make, items)
+            if traces is not None:
+                yield batch, traces
+
+    def _hand_out(self, waiting: deque[Batch], make: Make, items: Sequence[Sequence[Any]]) -> None:
+        """Give out what waits, first to those that have nothing."""
+        n_held = Counter(number for number, _ in self._held.values())
+        for n in range(AT_ONCE):
+            for number in self._ready:
+                if waiting and n_held[number] == n:
+                    batch = waiting.popleft()
+                    parts = [[values[index] for index in batch] for values in items]
+                    self._held[self._workers[number].traces_of.remote(make, parts)] = number, batch
+                    n_held[number] += 1
 
     def dismiss(self) -> None:
         for worker in self._workers.values():
@@ -138,6 +150,9 @@ class _Crew:
                 self._looked = time.monotonic()
             if done:
                 return done[0]
+            if not self._ready and not self._is_late and time.monotonic() - self._begun > _SECONDS_OF_SILENCE:
+                self._is_late = True
+                print("still waiting for a worker: it loads the model, or the cluster has no room for it", flush=True)
 
     def _got(self, done: Any) -> Any:
         """Traces, or nothing of loading. Raises what the worker raised; RayActorError where it or its work is lost."""
@@ -153,6 +168,7 @@ class _Crew:
         self._cluster.check()
         if number not in self._workers:
             return
+        self._ready = [one for one in self._ready if one != number]
         with contextlib.suppress(self._errors.RayError, ValueError):
             self._ray.kill(self._workers.pop(number))  # where it is only out of reach
         at = tuple(batch)

@@ -2,11 +2,13 @@
 
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from attnent.cluster.connection import ADDRESS, joined
 from attnent.store import RunError
 from attnent.study import StudyError
+from attnent.study.parameters import parameters_of
 from attnent.study.sweep.executors import Executor, Told
 from attnent.study.sweep.processes import Ended, run_here
 
@@ -29,9 +31,10 @@ class Ray(Executor):
         import ray
         from ray import exceptions
 
-        self._ray, self._errors, self._settings = ray, exceptions, settings
+        self._ray, self._errors, self._task = ray, exceptions, ray.remote(_run)
+        self._settings = {"max_retries": 0, **settings}
         try:
-            self._task = ray.remote(_run).options(**{"max_retries": 0, **settings})
+            self._task.options(**self._settings)
         except (ValueError, TypeError) as error:
             self._joined.close()
             raise StudyError(f"the settings of Ray cannot be used ({str(error).splitlines()[0]})") from error
@@ -41,9 +44,8 @@ class Ray(Executor):
         self._joined.close()
 
     def _start(self, told: Told) -> Any:
-        shares = told["values"].get("workers", 1) > 1
-        task = self._task.options(num_cpus=0) if shares and "num_cpus" not in self._settings else self._task
-        return task.remote(told, self._seconds)
+        n_cpus = 1 if _workers_of(told) == 1 else 0
+        return self._task.options(**{"num_cpus": n_cpus, **self._settings}).remote(told, self._seconds)
 
     def _wait(self, run: Any) -> Ended:
         while not self._ray.wait([run], timeout=_SECONDS_BETWEEN_LOOKS)[0]:
@@ -61,6 +63,12 @@ class Ray(Executor):
             self._cluster.check()
             self._ray.cancel(run)
             self._ray.wait([run], timeout=_SECONDS_TO_END)  # it ends its processes
+
+
+def _workers_of(told: Told) -> int:
+    """How many workers share what the run records."""
+    defaults = {name: known.default for name, known in parameters_of(Path(told["notebook"])).items()}
+    return (defaults | told["values"]).get("workers", 1)
 
 
 def _run(told: Told, seconds: float | None) -> Ended:
