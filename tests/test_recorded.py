@@ -128,6 +128,14 @@ def test_accuracy_counts_the_grades_that_are_outcomes(tmp_path):
     assert 0 < row["low"] < 0.75 < row["high"] < 1
 
 
+def test_accuracies_are_of_the_tasks_that_are_graded(tmp_path):
+    record(tmp_path, "small")
+    ungraded = WRONG_OR_RIGHT._replace(outcomes=())
+    both = recorded.read(tmp_path, ASKED | {"other": ungraded})
+    assert recorded.accuracies(both)["estimate"].to_dict() == {"mine, small": 0.4}
+    assert recorded.accuracies({"other": both["other"]}).empty
+
+
 def test_models_are_held_against_each_other_on_the_examples_that_both_answered(tmp_path):
     ids = "abcdefghijkl"
     record(tmp_path, "small", ids=ids, grades=["incorrect"] * 6 + ["correct"] * 6, n_parameters=1)

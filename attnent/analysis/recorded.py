@@ -122,6 +122,16 @@ def sizes(readings: Mapping[str, Reading]) -> dict[str, float]:
     return known.sort_values(kind="stable").to_dict()
 
 
+def accuracies(readings: Mapping[str, Reading]) -> pd.DataFrame:
+    """The `accuracy` of every model on every task that is graded, a row "task, model"; no row where none is."""
+    tables = [
+        one.accuracy().rename(lambda model, task=one.contrast.task: f"{task}, {model}")
+        for one in readings.values()
+        if one.contrast.outcomes
+    ]
+    return pd.concat([pd.DataFrame(columns=["estimate", "low", "high", "n"], dtype=float), *tables])
+
+
 # ---- reading
 
 
