@@ -227,7 +227,7 @@ def test_the_answer_on_one_model_says_that_a_comparison_needs_two():
 
 def test_the_answer_names_effects_that_change_with_size():
     said = words.across(grown()[0], across.slopes(*grown()), n=100).text
-    assert said.endswith("With size 1 of 2 effects change: normalized attention entropy in a, wrong over right.")
+    assert said.endswith("With size 1 of 2 effects changes: normalized attention entropy in a, wrong over right.")
 
 
 def test_slopes_that_are_undetermined_are_not_said_to_be_none():

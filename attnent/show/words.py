@@ -167,7 +167,7 @@ def _with_size(slopes: pd.DataFrame) -> str:
     changing = known[known["p_holm"] < 1 - CONFIDENCE]
     said = [f"{title_and_unit(measure)[0]} in {family}, {name}" for name, family, measure in changing.index]
     which = f": {'; '.join(said)}" if said else ""
-    return f"With size {len(said) or 'none'} of {len(known)} effects change{which}."
+    return f"With size {len(said) or 'none'} of {len(known)} effects change{'s' * (len(said) < 2)}{which}."
 
 
 def increments(
