@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,9 +59,11 @@ class Sizes:
     n_rounds: int = 4
     n_layers: int = 16  # of the 1B shape; Llama 3.2 1B has 16
     vocabulary: int = 128_256  # of the 1B shape, uncut
-    decode_prompts: tuple[int, ...] = (64, 512, 2_048)  # tokens
+    decode_part: int = 8  # the 1B shape decodes with this part of its layers and of its vocabulary, in like shares
+    decode_prompts: tuple[int, ...] = (64, 512, 2_048, 8_192)  # tokens
     decode_batches: tuple[tuple[int, bool], ...] = ((1, False), (8, False), (8, True))  # size, and whether padded
-    n_steps: int = 5  # timed decoding steps in a round
+    n_steps: int = 32  # timed decoding steps in a round
+    n_original_steps: int = 2  # of these the original's method makes so many
     memory_prompt: int = 2_048  # tokens
     memory_rounds: tuple[tuple[str, int], ...] = ((SHAPED, 1), (BUNDLED, 3))  # model, and how often
     replays: tuple[tuple[int, int], ...] = ((128, 128), (512, 64))  # tokens of prompt and response
@@ -75,7 +77,6 @@ class Sizes:
 QUICK = Sizes(
     n_rounds=2,
     decode_prompts=(64, 2_048),
-    n_steps=4,
     memory_rounds=((BUNDLED, 1),),
     replays=((64, 32),),
     n_replay_rounds=1,
@@ -267,25 +268,36 @@ def filled_cache(model: PreTrainedModel, batch: int, n_prompt: int) -> DynamicCa
 
 
 def time_decoding(model: PreTrainedModel, n_prompt: int, batch: int, padded: bool, sizes: Sizes) -> pd.DataFrame:
-    """Seconds of `n_steps` decoding steps by each method. Padded: item i has i padding tokens on the left."""
+    """Seconds of a decoding step by each method. Padded: item i has i + 1 padding tokens on the left."""
     tokens = some_tokens(model, batch, sizes.n_steps)
     mask = torch.ones(batch, n_prompt + sizes.n_steps, dtype=torch.long)
     for item in range(batch if padded else 0):
-        mask[item, :item] = 0
+        mask[item, : item + 1] = 0
     with torch.inference_mode():
         cache = filled_cache(model, batch, n_prompt)
-    passes = partial(decoding_passes, cache, tokens, mask, n_prompt)
-    return take_turns(
-        {method.__name__: lambda method=method: method(model, passes()) for method in (plain, capture, original)},
+    n_steps = {plain: sizes.n_steps, capture: sizes.n_steps, original: sizes.n_original_steps}
+    times = take_turns(
+        {
+            method.__name__: lambda method=method, n=n: method(
+                model, decoding_passes(cache, tokens[:, :n], mask, n_prompt)
+            )
+            for method, n in n_steps.items()
+        },
         sizes.n_rounds,
     )
+    made = times["method"].map({method.__name__: n for method, n in n_steps.items()})
+    return times.assign(cpu_s=times["cpu_s"] / made, wall_s=times["wall_s"] / made)
 
 
 def measure_decoding(name: str, sizes: Sizes, start: float) -> pd.DataFrame:
-    """`time_decoding` at every length of prompt and size of batch."""
-    model, _ = load(name, sizes)
+    """`time_decoding` at every size of batch and length of prompt that the model can read."""
+    part = replace(
+        sizes, n_layers=sizes.n_layers // sizes.decode_part, vocabulary=sizes.vocabulary // sizes.decode_part
+    )
+    model, _ = load(name, part)
+    most = model.config.max_position_embeddings - sizes.n_steps
     frames = []
-    for n_prompt in sizes.decode_prompts:
+    for n_prompt in (n for n in sizes.decode_prompts if n <= most):
         for batch, padded in sizes.decode_batches:
             report(start, f"decoding: {name}, prompt {n_prompt}, batch {batch}{', padded' * padded}")
             times = time_decoding(model, n_prompt, batch, padded, sizes)
@@ -296,7 +308,6 @@ def measure_decoding(name: str, sizes: Sizes, start: float) -> pd.DataFrame:
                     model=name,
                     prompt=n_prompt,
                     batch=f"{batch}{', padded' * padded}",
-                    n_steps=sizes.n_steps,
                     original_keeps_gib=kept * model.dtype.itemsize / 2**30,
                 )
             )
@@ -420,7 +431,7 @@ def measure_study(name: str, sizes: Sizes, start: float) -> pd.DataFrame:
 def decoding_table(measured: pd.DataFrame) -> tuple[pd.DataFrame, list[Target]]:
     rows, targets = [], []
     for (name, n_prompt, batch), times in measured.groupby(["model", "prompt", "batch"], sort=False):
-        seconds = times[times["method"] == "plain"]["cpu_s"] / times["n_steps"].iloc[0]
+        seconds = times[times["method"] == "plain"]["cpu_s"]
         cost = ratios(times, "capture", "plain")
         rows.append(
             {
@@ -428,15 +439,14 @@ def decoding_table(measured: pd.DataFrame) -> tuple[pd.DataFrame, list[Target]]:
                 "prompt": n_prompt,
                 "batch": batch,
                 "plain, CPU ms a step": f"{1000 * seconds.median():.1f}",
-                "capture / plain": spread(cost),
+                "capture / plain": spread(cost, "{:.3f}"),
                 "wall": f"{ratios(times, 'capture', 'plain', 'wall_s').median():.2f}",
                 "original / plain": spread(ratios(times, "original", "plain"), "{:.1f}"),
                 "original keeps, GiB": f"{times['original_keeps_gib'].iloc[0]:.2g}",
             }
         )
-        if name == SHAPED and n_prompt == 2_048:
-            claim = f"decoding with capture over plain, {name}, 2,048 keys, batch {batch}"
-            targets.append(Target(claim, cost.median(), 1.07, at_least=False))
+        claim = f"decoding with capture over plain, {name}, {n_prompt:,} keys, batch {batch}"
+        targets.append(Target(claim, cost.median(), 1.03 if name == SHAPED else 1.15, at_least=False))
     return pd.DataFrame(rows), targets
 
 
@@ -493,7 +503,7 @@ def study_table(measured: pd.DataFrame) -> tuple[pd.DataFrame, list[Target]]:
         "original / attnent.record": spread(faster, "{:.1f}"),
     }
     claim = f"study with attnent against one at a time as the original, {name}"
-    return pd.DataFrame([row]), [Target(claim, faster.median(), 10, at_least=True)]
+    return pd.DataFrame([row]), [Target(claim, faster.median(), 20, at_least=True)]
 
 
 def target_table(targets: list[Target]) -> pd.DataFrame:
@@ -511,9 +521,9 @@ def target_table(targets: list[Target]) -> pd.DataFrame:
 TABLES = {"decode": decoding_table, "memory": memory_table, "replay": replay_table, "study": study_table}
 NOTES = {
     "decode": "Decoding. The cache holds random keys and values in place of a prompt pass, which the original could "
-    "not make at the larger sizes: the last column is what it keeps of one. Padded: item i of the batch has i padding "
-    "tokens on the left, as prompts of unequal length have. The 1B shape has Llama 3.2 1B's sizes, vocabulary "
-    "included, in bfloat16, and random weights.",
+    "not make at the larger sizes: the last column is what it keeps of one. Padded: item i of the batch has i + 1 "
+    "padding tokens on the left, as prompts of unequal length have. The 1B shape has the widths of Llama 3.2 1B in "
+    "bfloat16 and random weights; here an eighth of its layers and vocabulary, so that each has its share of the time.",
     "memory": "Peak memory of a prompt pass above the loaded model, each method in its own process.",
     "replay": "Reading a response in one pass against writing it, prompt pass included in both.",
     "study": "Whole study: factual and creative prompts to a finished Run folder, against the original's method with "

@@ -25,10 +25,12 @@ def smallest(benchmark):
     return benchmark.Sizes(
         n_rounds=2,
         n_layers=2,
+        decode_part=1,
         vocabulary=1_000,
         decode_prompts=(16,),
         decode_batches=((1, False), (3, True)),
         n_steps=2,
+        n_original_steps=1,
         memory_prompt=32,
         memory_rounds=(("tiny", 1),),
         replays=((8, 3),),

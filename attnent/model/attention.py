@@ -207,7 +207,8 @@ def attention(
 ) -> tuple[Tensor, Tensor | None]:
     """The attention function that transformers calls: sdpa's output, and the measures in the place of the weights."""
     watch: Watch | None = getattr(module, "attnent_watch", None)
-    if watch is not None:
+    others.pop("output_attentions", None)
+    if watch is not None and not others.keys() <= _HARMLESS:
         _refuse_unknown(module, others)
     output, _ = sdpa_attention_forward(
         module,
@@ -219,7 +220,7 @@ def attention(
         dropout=dropout,
         is_causal=is_causal,
         position_bias=position_bias,
-        **{name: given for name, given in others.items() if name != "output_attentions"},
+        **others,
     )
     if watch is None:
         return output, None

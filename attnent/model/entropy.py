@@ -5,6 +5,7 @@ sees tensors whose last axis is `key`, and a key that is not visible has the sco
 Equation names follow the README's table of measures.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,20 +44,23 @@ class Masses(NamedTuple):
     previous_mass: Float[Tensor, "*row"]  # on the position before it
 
 
-def weights_and_moments_(scores: Float[Tensor, "*row key"]) -> tuple[Float[Tensor, "*row key"], Moments]:
+def weights_and_moments_(
+    scores: Float[Tensor, "*row key"], spare: Sequence[Tensor | None] = (None, None)
+) -> tuple[Float[Tensor, "*row key"], Moments]:
     """Softmax over the visible keys with its moments; in place, so the scores (float32 or float64) are spent.
 
-    Both are NaN (the peak -inf) where no key is visible.
+    Both are NaN (the peak -inf) where no key is visible. `spare` is two like them to be used, since fresh memory costs
+    more than the sums; the weights then lie in the first.
     """
+    into, products = spare
     peak = scores.amax(dim=-1)
-    origin = peak.masked_fill(peak == -torch.inf, torch.nan)
-    centred = scores.sub_(origin.unsqueeze(-1)).clamp_(min=_FLOOR[scores.dtype])
-    weights = centred.softmax(dim=-1)
+    centred = scores.sub_(peak.unsqueeze(-1)).clamp_(min=_FLOOR[scores.dtype])  # inf - inf is NaN, and remains it
+    weights = torch.softmax(centred, dim=-1, out=into)
     log_z = -weights.amax(dim=-1).log()
-    mean = torch.linalg.vecdot(weights, centred)
+    mean = dot(weights, centred, into=products)
     centred -= mean.unsqueeze(-1)  # centre before squaring: E[s^2] - E[s]^2 can be negative
-    variance = torch.linalg.vecdot(weights, centred.square_())
-    log_q = torch.linalg.vecdot(weights, weights).log()
+    variance = dot(weights, centred.square_(), into=centred)
+    log_q = 2 * torch.linalg.vector_norm(weights, dim=-1).log()
     return weights, Moments(peak, log_z, mean, variance, log_q)
 
 
@@ -70,32 +74,29 @@ def masses(
     first: Int[Tensor, "*row"],
     last: Int[Tensor, "*row"],
     n_generated: Int[Tensor, "#query"],
+    *,
+    into: Float[Tensor, "batch head query key"] | None = None,
 ) -> Masses:
     """Weight on sink, prompt, own and previous key.
 
     `first` and `last` are the indices of the first and last visible key of each row; the row's query sits at `last`,
-    and the `n_generated` keys up to and including it are generated ones, all before them prompt.
+    and the `n_generated` keys up to and including it are generated ones, all before them prompt. `into` is memory to
+    be used.
     """
-    rows = weights.shape[:-1]
-
-    def at(index: Tensor) -> Tensor:
-        return weights.gather(-1, index.expand(rows).unsqueeze(-1)).squeeze(-1)
-
+    places = torch.stack((first, last, (last - 1).clamp(min=0)), dim=-1)
+    on_first, on_last, on_previous = weights.gather(-1, places.expand(*weights.shape[:-1], 3)).unbind(-1)
     keys = torch.arange(weights.shape[-1], device=weights.device)
     is_prompt = keys <= (last - n_generated).unsqueeze(-1)
     return Masses(
-        at(first),
-        _weight_on(weights, is_prompt.to(weights.dtype)),
-        at(last),
-        at((last - 1).clamp(min=0)).masked_fill(last == first, torch.nan),
+        on_first,
+        dot(weights, is_prompt.to(weights.dtype), into=into),
+        on_last,
+        on_previous.masked_fill(last == first, torch.nan),
     )
 
 
-def _weight_on(
-    weights: Float[Tensor, "batch head query key"], chosen: Float[Tensor, "*#row key"]
-) -> Float[Tensor, "batch head query"]:
-    """The sum over the keys with a 1; a product, so that the weights are not copied, where the heads choose alike."""
-    chosen = chosen.view(*[1] * (weights.ndim - chosen.ndim), *chosen.shape)
-    if chosen.shape[1] != 1:
-        return torch.linalg.vecdot(weights, chosen.expand_as(weights))
-    return (chosen.transpose(1, 2) @ weights.permute(0, 2, 3, 1)).squeeze(2).transpose(1, 2)
+def dot(
+    a: Float[Tensor, "*row key"], b: Float[Tensor, "*#row key"], *, into: Float[Tensor, "*row key"] | None
+) -> Float[Tensor, "*row"]:
+    """The sum over keys of a b; the products are left in `into`."""
+    return torch.mul(a, b, out=into).sum(dim=-1)

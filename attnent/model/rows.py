@@ -1,7 +1,8 @@
 """The measures of query rows from queries and keys alone, in parts that stay in a cache; knows no forward pass."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,6 +13,8 @@ from attnent.model.entropy import Masses, RowStats, masses, stats_of_moments, we
 from attnent.model.tops import Tops
 
 MEASURES = RowStats._fields + Masses._fields
+KERNEL_DEVICES = ("cuda",)
+VISIBLE_AT_ONCE = 2**28  # of rows measured by the kernel; scores are none of its memory
 SCORES_AT_ONCE = 2**20  # rows are taken in parts of about this many scores
 
 
@@ -68,18 +71,21 @@ def measure(
     rows: Rows, layer: int, columns: Columns | None = None, tops: Tops | None = None
 ) -> Float[Tensor, "batch head row measure"]:
     """All MEASURES and n_keys of each row; columns and tops take in their weights."""
+    if columns is None and tops is None and _fits_kernel(rows):
+        return _by_kernel(rows)
     blocks = []
     for block in _blocks(rows):
         sight, n_generated = sight_of(block), block.n_generated.to(block.query.device)
-        measured = block.query.new_empty(*block.query.shape[:3], len(MEASURES) + 1, dtype=exact(block.query))
-        for part, scores in _scores(block, sight):
+        parts = []
+        for part, scores, spare in _scores(block, sight):
             seen = sight.of(part)
-            weights, measured[part] = _measure_rows(scores, seen, n_generated, block.sees_tokens)
+            weights, measured = _measure_rows(scores, spare, seen, n_generated, block.sees_tokens)
             if tops is not None:
-                tops.add(layer, weights, seen.spelt_out(block.key.shape[2]), seen.last, part, of=measured)
+                tops.add(layer, weights, seen.spelt_out(block.key.shape[2]), seen.last, part, of=block.query)
             if columns is not None:
-                columns.add_(layer, weights, seen.spelt_out(block.key.shape[2]), block.places, part, of=measured)
-        blocks.append(measured)
+                columns.add_(layer, weights, seen.spelt_out(block.key.shape[2]), block.places, part, of=block.query)
+            parts.append(measured.flatten(0, 1))
+        blocks.append(torch.cat(parts).view(*block.query.shape[:3], -1))
     return torch.cat(blocks, dim=2) if len(blocks) > 1 else blocks[0]
 
 
@@ -87,7 +93,7 @@ def receive(rows: Rows, layer: int, columns: Columns) -> None:
     """The columns take in the weights of rows that are not measured."""
     for block in _blocks(rows):
         sight = sight_of(block)
-        for part, scores in _scores(block, sight):
+        for part, scores, _ in _scores(block, sight):
             visible = sight.of(part).spelt_out(block.key.shape[2])
             columns.add_(layer, scores.softmax(dim=-1), visible, block.places, part, of=block.query)
 
@@ -114,8 +120,8 @@ def _blocks(rows: Rows) -> Iterator[Rows]:
         yield rows.part(start, min(start + n_at_once, n_rows))
 
 
-def _scores(rows: Rows, sight: Sight) -> Iterator[tuple[Part, Float[Tensor, "item head row key"]]]:
-    """The scores of a block of rows, -inf on hidden keys, so many items and heads at once as fit.
+def _scores(rows: Rows, sight: Sight) -> Iterator[tuple[Part, Float[Tensor, "item head row key"], list[Tensor]]]:
+    """The scores of a block of rows, -inf on hidden keys, so many items and heads at once as fit, and memory to spare.
 
     Keys are upcast here, since bfloat16 scores would put 3e-2 nat of error in H. On a CPU that is done for no more keys
     at once than stay in its cache: a fresh copy of all of them would cost several times the product.
@@ -127,16 +133,18 @@ def _scores(rows: Rows, sight: Sight) -> Iterator[tuple[Part, Float[Tensor, "ite
     n_at_once = max(SCORES_AT_ONCE // (max(n_each * n_rows, n_upcast) * n_keys), 1)
     n_items, n_some = max(n_at_once // n_groups, 1), min(n_at_once, n_groups)
     added = _added(rows, sight)
+    space = rows.query.new_empty(3, min(n_items, batch) * n_some * n_each * n_rows * n_keys, dtype=dtype)
     for item in range(0, batch, n_items):
         for group in range(0, n_groups, n_some):
-            items, groups = slice(item, item + n_items), slice(group, min(group + n_some, n_groups))
+            items, groups = slice(item, min(item + n_items, batch)), slice(group, min(group + n_some, n_groups))
             part = items, slice(groups.start * n_each, groups.stop * n_each)
-            query = rows.query[part].to(dtype) * rows.scale
-            key = rows.key[items, groups].to(dtype)
-            scores = (query.reshape(*key.shape[:2], -1, width) @ key.mT).view(*query.shape[:3], n_keys)
+            query = _of(rows.query, part).to(dtype) * rows.scale
+            key = _of(rows.key, (items, groups)).to(dtype).flatten(0, 1)
+            scores, *spare = space[:, : query[..., 0].numel() * n_keys].view(3, *query.shape[:3], n_keys)
+            torch.bmm(query.reshape(len(key), -1, width), key.mT, out=scores.view(len(key), -1, n_keys))
             for keys, numbers in added:
-                scores[..., keys] += _of(numbers, part)
-            yield part, scores
+                scores[..., keys].add_(_of(numbers, part))
+            yield part, scores, spare
 
 
 def _added(rows: Rows, sight: Sight) -> list[tuple[slice, Tensor]]:
@@ -152,13 +160,17 @@ def _added(rows: Rows, sight: Sight) -> list[tuple[slice, Tensor]]:
 
 
 def _measure_rows(
-    scores: Float[Tensor, "item head row key"], sight: Sight, n_generated: Int[Tensor, "#row"], sees_tokens: bool
+    scores: Float[Tensor, "item head row key"],
+    spare: Sequence[Tensor],
+    sight: Sight,
+    n_generated: Int[Tensor, "#row"],
+    sees_tokens: bool,
 ) -> tuple[Float[Tensor, "item head row key"], Float[Tensor, "item head row measure"]]:
     """The weights of some rows and their measures; in place, so the scores are spent."""
-    weights, found = weights_and_moments_(scores)
+    weights, found = weights_and_moments_(scores, spare)
     stats = stats_of_moments(found)
     if sees_tokens:
-        on_tokens = masses(weights, sight.first, sight.last, n_generated)
+        on_tokens = masses(weights, sight.first, sight.last, n_generated, into=scores)
     else:
         on_tokens = Masses(*[torch.full_like(stats.entropy, torch.nan)] * len(Masses._fields))
     counted = sight.n_keys.to(scores.dtype).expand_as(stats.entropy)
@@ -167,8 +179,41 @@ def _measure_rows(
 
 def _of(values: Tensor, part: Part) -> Tensor:
     """Of some items and heads, where they differ."""
-    items, heads = part
-    return values[items if values.shape[0] > 1 else slice(None), heads if values.shape[1] > 1 else slice(None)]
+    for dim, which in enumerate(part):
+        if which.stop - which.start < values.shape[dim]:
+            values = values.narrow(dim, which.start, which.stop - which.start)
+    return values
+
+
+@functools.cache
+def _kernels() -> Any:
+    """The kernel of a GPU; None without Triton."""
+    try:
+        from attnent.model import kernels
+    except ImportError:
+        return None
+    return kernels
+
+
+def _fits_kernel(rows: Rows) -> bool:
+    """Whether the kernel can measure these rows, and there is one."""
+    has_numbers = rows.bias is not None or (rows.mask is not None and rows.mask.dtype != torch.bool)
+    if rows.query.device.type not in KERNEL_DEVICES or rows.query.dtype == torch.float64:
+        return False
+    return rows.sees_tokens and not has_numbers and _kernels() is not None
+
+
+def _by_kernel(rows: Rows) -> Float[Tensor, "batch head row measure"]:
+    """All MEASURES and n_keys of each row."""
+    n_at_once, blocks = max(VISIBLE_AT_ONCE // (len(rows.query) * rows.key.shape[2]), 1), []
+    for start in range(0, rows.query.shape[2], n_at_once):
+        block = rows.part(start, min(start + n_at_once, rows.query.shape[2]))
+        sight = sight_of(block)
+        seen = sight.visible, sight.first, sight.last
+        measured = _kernels().measure_rows(block.query, block.key, *seen, block.n_generated, block.scale)
+        n_keys = sight.n_keys.to(measured.dtype).expand(measured.shape[:3])
+        blocks.append(torch.cat((measured, n_keys.unsqueeze(-1)), dim=-1))
+    return torch.cat(blocks, dim=2) if len(blocks) > 1 else blocks[0]
 
 
 def exact(query: Tensor) -> torch.dtype:
