@@ -90,6 +90,8 @@ def test_a_worker_is_told_the_commit_of_weights_from_the_hub_and_the_whole_path_
     assert told["name"] == "model"
     about = {"dtype": "bfloat16", "revision": None, "device_map": "cpu"}
     assert told["loaded"] == {"name": str(tmp_path / "model"), **about}
+    with pytest.raises(ae.RunError, match="give device_map='cpu'"):
+        how_to_load(ae.load_model("model", device_map="meta")[0], Workers(2, gpus=1))
     local.config._commit_hash = "abc"
     assert how_to_load(local, Workers(2, gpus=1))["loaded"] == {
         **told["loaded"],
@@ -155,7 +157,8 @@ def test_a_batch_that_ends_its_worker_again_and_again_is_an_error_that_names_it(
 RECORDS = f"""
 import attnent as ae, pandas as pd
 settings = {SETTINGS} | {{"seed": x, "batch_size": 5, "folder": f"{{out_dir}}/recorded{{x}}", "workers": workers}}
-ae.record(*ae.load_model("tiny"), pd.DataFrame({EXAMPLES.to_dict("list")}).head(5), **settings)
+nothing = ae.load_model("tiny", device_map="meta")
+ae.record(*nothing, pd.DataFrame({EXAMPLES.to_dict("list")}).head(5), **settings)
 if x == 6:
     raise ValueError("x is six")"""
 

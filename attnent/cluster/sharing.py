@@ -38,7 +38,7 @@ class Worker:
         torch.set_num_threads(told["n_threads"])
         self._model, _ = load_model(**told["loaded"])
         self._model.name_or_path, self._tokenizer = told["name"], tokenizer
-        if checksum_of(self._model) != told["checksum"]:
+        if told["checksum"] not in (None, checksum_of(self._model)):
             raise RunError(
                 f"a worker's weights of {told['name']} are not those of this process; save the model to a folder that "
                 "all machines see, and load it from there"
@@ -190,11 +190,13 @@ def how_to_load(model: PreTrainedModel, workers: Workers) -> dict[str, Any]:
     loaded = vars(model).get(LOADED)
     if loaded is None:
         raise RunError("workers load the model by its name: give one that ae.load_model loaded, or workers=1")
-    name = Path(loaded["name"])
+    name, is_empty = Path(loaded["name"]), model.device.type == "meta"
+    if is_empty and name.is_dir():
+        raise RunError(f"the Run is named by the weights of {name}, which are not loaded: give device_map='cpu'")
     loaded = loaded | {
         "name": str(name.absolute()) if name.exists() else loaded["name"],
         "revision": getattr(model.config, "_commit_hash", None) or loaded["revision"],
-        "device_map": "auto" if workers.gpus else loaded["device_map"],
+        "device_map": "auto" if workers.gpus or is_empty else loaded["device_map"],
     }
-    about = {"name": name_of(model), "checksum": checksum_of(model), "n_threads": torch.get_num_threads()}
-    return about | {"loaded": loaded}
+    checksum = None if is_empty else checksum_of(model)
+    return {"loaded": loaded, "name": name_of(model), "checksum": checksum, "n_threads": torch.get_num_threads()}

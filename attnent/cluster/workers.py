@@ -10,7 +10,8 @@ class Workers(NamedTuple):
 
     Each is given `gpus` (also a part of one, such as 0.5), over which it loads the model, and counts as `cpus`
     when Ray shares out the machines. With 0 GPUs it loads the model as it was loaded here. Each counts on as many
-    threads as this process (`torch.get_num_threads()`), so that the numbers are the same.
+    threads as this process (`torch.get_num_threads()`), so that the numbers are the same. A model of the Hub loaded
+    here with `device_map="meta"` takes no memory here.
     """
 
     n: int
