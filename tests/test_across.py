@@ -101,6 +101,14 @@ def test_what_models_show_in_opposite_directions_is_undecided():
     assert across.over_models(models).verdict["normalized_entropy"].outcome == "undecided"
 
 
+def test_what_is_mixed_in_one_model_is_not_for_that_mixed_in_the_pool():
+    opposed = {"stories": model_of((1.0, 0.1)), "poems": model_of((-1.0, 0.1))}
+    models = {"mixed": replace(model_of((0.1, 0.1)), subgroups=opposed), "plain": model_of((0.1, 0.1))}
+    found = across.over_models(models)
+    assert found.sets["mixed"].verdict["normalized_entropy"].outcome == "mixed"
+    assert found.verdict["normalized_entropy"].outcome == "undecided"
+
+
 def questions() -> dict[str, Comparison]:
     models = {
         "stories260k": model_of(UNKNOWN, UNKNOWN, n_a=32, n_b=0),
