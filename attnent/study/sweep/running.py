@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from attnent.store.files import DiskFullError
 from attnent.study.estimate import minutes as in_words
 from attnent.study.index import write_index
 from attnent.study.notebook import same_before
@@ -60,13 +61,21 @@ def run_jobs(
                     results[waiting[done].folder] = done.result()
             finally:
                 place.end()
+                pool.shutdown(cancel_futures=True)  # where it was interrupted, what waits never starts
                 if out_dir.is_dir():
-                    write_index(out_dir)
+                    _write_index(out_dir)
     bad = [result for result in results.values() if result.is_bad]
     rows = [(title_of(job), *_cells(results[job.folder])) for job in jobs]
     print("\n" + aligned([("run", "status", "time"), *(row[:3] for row in rows)]), flush=True)
     print(f"{len(jobs) - len(bad)} of {len(jobs)} are done", flush=True)
     return len(bad)
+
+
+def _write_index(out_dir: Path) -> None:
+    try:
+        write_index(out_dir)
+    except DiskFullError as error:  # what came of the runs is told all the same
+        print(error, flush=True)
 
 
 def title_of(job: Job) -> str:
