@@ -6,9 +6,12 @@ import pytest
 import torch
 from conftest import N_GROUPS, N_HEADS, left_padded, random_llama
 
+from attnent.model import rows
 from attnent.model.attention import LayerStats, capture
 from attnent.model.generation import generate
 from attnent.model.replaying import replay
+from attnent.model.streaming import stream, whole
+from attnent.trace import KEY_MEASURES, MEASURES
 
 pytestmark = [
     pytest.mark.gpu,
@@ -58,6 +61,39 @@ def test_replay_gives_the_numbers_of_generate(tokenizer):
     for got, want in zip(replay(model, tokenizer, PROMPTS, written, progress=False), traces, strict=True):
         for name in (*want.data_vars, "n_keys", "logprob", "token_entropy", "token_varentropy"):
             np.testing.assert_allclose(got[name], want[name], atol=1e-4, err_msg=name)
+
+
+def test_what_keys_receive_and_the_top_keys_are_those_of_the_cpu(tokenizer):
+    written = [[3, 50, 262], [70] * 40, [9, 8, 7, 6], [5]]
+    asked = {"columns": True, "top_keys": 4, "progress": False}
+    on_cpu, on_gpu = (
+        replay(model, tokenizer, PROMPTS, written, **asked) for model in (random_llama(), random_llama().cuda())
+    )
+    for got, want in zip(on_gpu, on_cpu, strict=True):
+        np.testing.assert_array_equal(got["top_key"][..., 0], want["top_key"][..., 0])
+        for name in (*KEY_MEASURES, "top_weight"):
+            np.testing.assert_allclose(got[name], want[name], atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_the_kernel_gives_the_numbers_that_are_given_without_it(tokenizer, monkeypatch, dtype):
+    pytest.importorskip("triton")
+    model, asked = random_llama(head_dim=16).to(device="cuda", dtype=dtype), {"max_new_tokens": 40, "progress": False}
+    by_kernel = generate(model, tokenizer, PROMPTS, **asked)
+    monkeypatch.setattr(rows, "KERNEL_DEVICES", ())
+    without = generate(model, tokenizer, PROMPTS, **asked)
+    for got, want in zip(by_kernel, without, strict=True):
+        assert got.token_id.values.tolist() == want.token_id.values.tolist()
+        for name in MEASURES:
+            np.testing.assert_allclose(got[name], want[name], atol=2e-5, err_msg=name)
+
+
+def test_a_streamed_response_is_the_one_that_is_generated(tokenizer):
+    model = random_llama().cuda()
+    [want] = generate(model, tokenizer, PROMPTS[:1], max_new_tokens=9, progress=False)
+    got = whole(tokenizer, list(stream(model, tokenizer, PROMPTS[0], max_new_tokens=9)))
+    assert got.token_id.values.tolist() == want.token_id.values.tolist()
+    np.testing.assert_allclose(got.entropy, want.entropy, atol=2e-5)
 
 
 def test_a_batch_that_does_not_fit_the_device_is_halved_and_gives_the_same_traces(tokenizer):

@@ -1,11 +1,17 @@
 """The kernel of a GPU gives the measures of explicit weights in float64; without a GPU Triton's interpreter runs it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import oracle
 import pytest
 import torch
+from conftest import N_LAYERS, left_padded, random_llama
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from attnent.model.attention import LayerStats, capture
+from attnent.model.generation import generate
 
 pytest.importorskip("triton")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -92,3 +98,50 @@ def test_rows_of_any_length_and_sharpness_are_those_of_the_oracle(n_rows, n_befo
     seen = padded(shape, [min(padding, n_before)])
     atol = 2e-5 * max(1.0, spread)  # scores of float32 are no better
     assert_measured(query, key, seen, torch.arange(n_rows), masked=False, atol=atol)
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """The kernel is taken on the CPU too; gives back how often it was."""
+    from attnent.model import kernels, rows
+
+    if DEVICE == "cuda":
+        pytest.skip("here the kernel is taken anyway; see test_gpu.py")
+    calls = []
+
+    def counted(*given):
+        calls.append(given[0].shape)
+        with np.errstate(invalid="ignore"):
+            return kernels.measure_rows(*given)
+
+    monkeypatch.setattr(rows, "KERNEL_DEVICES", ("cpu",))
+    monkeypatch.setattr(rows, "_kernels", lambda: SimpleNamespace(measure_rows=counted))
+    return calls
+
+
+@pytest.mark.parametrize("prompt_rows", [True, False], ids=["all rows", "last row"])
+def test_capture_takes_the_kernel_and_gives_the_same_numbers(on_cpu, monkeypatch, prompt_rows):
+    model, inputs = random_llama(), left_padded([13, 7, 2])
+    with torch.inference_mode(), capture(model, prompt_rows=prompt_rows) as recording:
+        model(**inputs)
+        assert len(on_cpu) == N_LAYERS
+        monkeypatch.undo()
+        model(**inputs)
+    by_kernel, without = recording.passes
+    for layer in range(N_LAYERS):
+        for name in LayerStats._fields[:-1]:
+            got, want = (getattr(stats[layer], name) for stats in (by_kernel, without))
+            np.testing.assert_allclose(got, want, atol=2e-5, err_msg=name)
+
+
+def test_generated_traces_are_those_without_it_and_what_needs_weights_goes_without(on_cpu, monkeypatch, tokenizer):
+    model, prompts = random_llama(), ["an", "another thing in"]
+    settings = {"max_new_tokens": 9, "progress": False}
+    traces = generate(model, tokenizer, prompts, **settings)
+    n_calls = len(on_cpu)
+    assert n_calls > 0
+    whole = generate(model, tokenizer, prompts, columns=True, top_keys=3, **settings)
+    assert len(on_cpu) == n_calls
+    for got, want in zip(traces, whole, strict=True):
+        for name in (*oracle.MEASURES, "n_keys"):
+            np.testing.assert_allclose(got[name], want[name], atol=2e-5, err_msg=name)
