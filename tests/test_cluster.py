@@ -100,6 +100,12 @@ def test_a_worker_is_told_the_commit_of_weights_from_the_hub_and_the_whole_path_
     }
 
 
+def test_a_cluster_that_does_not_answer_is_said_at_once(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(ae.RunError, match=r"no Ray cluster answers at 127.0.0.1:9; start it, or see to RAY_ADDRESS"):
+        ae.record(*tiny, EXAMPLES, out_dir=tmp_path, **SETTINGS, workers=2)
+
+
 # ---- what comes of it
 
 

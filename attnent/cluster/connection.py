@@ -45,10 +45,14 @@ def joined() -> Generator[Cluster]:
     is_mine = not ray.is_initialized()
     if is_mine:
         address = os.environ.get(ADDRESS) or "local"
+        host, _, port = address.rpartition(":")
+        if port.isdecimal() and "/" not in host and not _listens((host, int(port))):  # Ray would try for a minute
+            raise RunError(f"no Ray cluster answers at {address}; start it, or see to {ADDRESS}")
         try:
             ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            wants_token = "AuthToken" in f"{error.__cause__ or error}"
+            reason = "it wants a token: set RAY_AUTH_MODE=token, as where it was started" if wants_token else error
             raise RunError(f"the Ray cluster {address!r} cannot be joined ({reason})") from error
     try:
         yield _cluster()
