@@ -141,18 +141,19 @@ def made_step(n_keys, *, number=0, n_heads_of_mask=None, n_queries=1):
 
 
 @pytest.mark.parametrize(
-    "others",
+    ("first", "others"),
     [
-        made_step(5),  # as many keys, in another place: some were dropped
-        made_step(4),
-        made_step(7),
-        made_step(6, n_heads_of_mask=1),
-        made_step(6)._replace(scale=0.2),
+        (made_step(5), made_step(5)),  # as many keys, in another place: some were dropped
+        (made_step(5, n_heads_of_mask=1), made_step(5, n_heads_of_mask=1)),
+        (made_step(5), made_step(4)),
+        (made_step(5), made_step(7)),
+        (made_step(5), made_step(6, n_heads_of_mask=1)),
+        (made_step(5), made_step(6)._replace(scale=0.2)),
     ],
-    ids=["dropped", "fewer", "more", "mask", "scale"],
+    ids=["dropped", "dropped, masked", "fewer", "more", "mask", "scale"],
 )
-def test_a_step_that_does_not_go_on_from_the_one_before_lets_that_be_measured_first(others):
-    first, deferred = made_step(5), Deferred()
+def test_a_step_that_does_not_go_on_from_the_one_before_lets_that_be_measured_first(first, others):
+    deferred = Deferred()
     assert deferred.take(0, first)
     assert deferred.take(0, others)
     assert len(deferred._measured[0]) == 1
