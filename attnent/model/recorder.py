@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from attnent.cluster.sharing import shared
+from attnent.cluster.sharing import Make, shared
 from attnent.cluster.workers import Workers, workers_of
-from attnent.model.batches import plan_batches
+from attnent.model.batches import Work, plan_batches
 from attnent.model.generation import derive_seed, writing
 from attnent.model.layers import chosen, indices
 from attnent.model.loading import name_of, revision_of, weights_of
@@ -78,6 +78,7 @@ def record(
         make = functools.partial(reading, columns=columns, top_keys=top_keys)
     else:
         raise RunError(f"the examples have no column {reads!r} to read; they have {', '.join(examples.columns)}")
+    make = functools.partial(_keeping, make, kept_measures, kept_layers)
     work = make(model, tokenizer, *items)
     identity = {
         "task": task,
@@ -126,7 +127,7 @@ def record(
                 written = zip(batch, traces, strict=True)
                 new = {ids[index]: trace for index, trace in written if ids[index] not in done}
                 for response_id, trace in new.items():
-                    run.save(response_id, part_of(trace, kept_measures, kept_layers))
+                    run.save(response_id, trace)
                 in_batch = sum(trace.sizes["step"] for trace in new.values())
                 n_new, n_tokens = n_new + len(new), n_tokens + in_batch
                 bar.advance(len(new), n_tokens=in_batch)
@@ -141,6 +142,12 @@ def record(
             finished=_now(),
         )
     return run
+
+
+def _keeping(make: Make, measures: Sequence[str], layers: Sequence[int] | None, *given: Any) -> Work:
+    """The work that `make` gives, with these measures and layers alone: less travels, too."""
+    work = make(*given)
+    return work._replace(traces_of=lambda batch: [part_of(one, measures, layers) for one in work.traces_of(batch)])
 
 
 def git_commit() -> str | None:
