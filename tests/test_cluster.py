@@ -10,13 +10,14 @@ from collections.abc import Callable, Generator
 import pandas as pd
 import psutil
 import pytest
-from test_recorder import EXAMPLES, SETTINGS, N, assert_same_numbers
+from test_recorder import EXAMPLES, GIVEN, SETTINGS, N, assert_same_numbers
 from test_sweep import PARAMETERS, TOLD, words, write
 
 import attnent as ae
 from attnent.cluster import sharing
 from attnent.cluster.sharing import Worker, how_to_load, shared
 from attnent.cluster.workers import Workers, workers_of
+from attnent.model.replaying import reading
 from attnent.study.command import main
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own processes and sockets
@@ -100,6 +101,15 @@ def test_a_worker_is_told_the_commit_of_weights_from_the_hub_and_the_whole_path_
     }
 
 
+def test_a_worker_reads_given_texts_as_one_process_does(tiny):
+    prompts, texts = GIVEN["prompt"].tolist(), GIVEN["text"].tolist()
+    worker, batch = Worker(), [7, 2, 4]
+    worker.load(how_to_load(tiny[0], Workers(2)), tiny[1])
+    found = worker.traces_of(reading, [[prompts[index] for index in batch], [texts[index] for index in batch]])
+    for trace, one in zip(found, reading(*tiny, prompts, texts).traces_of(batch), strict=True):
+        assert trace.identical(one)
+
+
 def test_a_cluster_that_does_not_answer_is_said_at_once(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     with pytest.raises(ae.RunError, match=r"no Ray cluster answers at 127.0.0.1:9; start it, or see to RAY_ADDRESS"):
@@ -167,6 +177,14 @@ nothing = ae.load_model("tiny", device_map="meta")
 ae.record(*nothing, pd.DataFrame({EXAMPLES.to_dict("list")}).head(5), **settings)
 if x == 6:
     raise ValueError("x is six")"""
+
+
+@pytest.mark.slow
+def test_options_that_ray_does_not_know_are_refused(tmp_path, cluster, capsys):
+    write(tmp_path / "notebooks" / "07_any.ipynb", PARAMETERS, TOLD)
+    (tmp_path / "sweep.yaml").write_text("executor: ray\nray: {num_gpu: 1}")
+    assert main(words(tmp_path, str(tmp_path / "sweep.yaml"))) == 2
+    assert "Invalid option keyword num_gpu for remote functions" in capsys.readouterr().err
 
 
 @pytest.mark.slow
