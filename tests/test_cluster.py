@@ -19,6 +19,7 @@ from attnent.cluster.sharing import Worker, how_to_load, shared
 from attnent.cluster.workers import Workers, workers_of
 from attnent.model.replaying import reading
 from attnent.study.command import main
+from attnent.study.sweep.cluster import workers_told
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own processes and sockets
 
@@ -171,12 +172,12 @@ def test_a_batch_that_ends_its_worker_again_and_again_is_an_error_that_names_it(
 
 
 RECORDS = f"""
+if x == 6:
+    raise ValueError("x is six")
 import attnent as ae, pandas as pd
 settings = {SETTINGS} | {{"seed": x, "batch_size": 5, "folder": f"{{out_dir}}/recorded{{x}}", "workers": workers}}
 nothing = ae.load_model("tiny", device_map="meta")
-ae.record(*nothing, pd.DataFrame({EXAMPLES.to_dict("list")}).head(5), **settings)
-if x == 6:
-    raise ValueError("x is six")"""
+ae.record(*nothing, pd.DataFrame({EXAMPLES.to_dict("list")}).head(5), **settings)"""
 
 
 @pytest.mark.slow
@@ -185,6 +186,12 @@ def test_options_that_ray_does_not_know_are_refused(tmp_path, cluster, capsys):
     (tmp_path / "sweep.yaml").write_text("executor: ray\nray: {num_gpu: 1}")
     assert main(words(tmp_path, str(tmp_path / "sweep.yaml"))) == 2
     assert "Invalid option keyword num_gpu for remote functions" in capsys.readouterr().err
+
+
+def test_a_run_whose_notebook_shares_its_recording_by_default_takes_no_cpu_from_its_workers(tmp_path):
+    notebook = write(tmp_path / "notebooks" / "07_any.ipynb", f"workers: int = 2\n{PARAMETERS}")
+    assert workers_told({"notebook": str(notebook), "values": {}}) == 2
+    assert workers_told({"notebook": str(notebook), "values": {"workers": 1}}) == 1
 
 
 @pytest.mark.slow
@@ -198,7 +205,6 @@ def test_runs_of_a_sweep_and_the_workers_of_their_recordings_share_one_cluster(t
     assert "): ValueError: x is six" in said
     one = ae.record(*tiny, EXAMPLES.head(5), folder=tmp_path / "one", **SETTINGS | {"batch_size": 5})
     assert_same_numbers(ae.Run(tmp_path / "runs" / "recorded5"), one)
-    assert len(ae.Run(tmp_path / "runs" / "recorded6").recorded) == 5
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ class Ray(Executor):
         self._joined.close()
 
     def _start(self, told: Told) -> Any:
-        n_cpus = 1 if _workers_of(told) == 1 else 0
+        n_cpus = 1 if workers_told(told) == 1 else 0
         return self._task.options(**{"num_cpus": n_cpus, **self._settings}).remote(told, self._seconds)
 
     def _wait(self, run: Any) -> Ended:
@@ -65,7 +65,7 @@ class Ray(Executor):
             self._ray.wait([run], timeout=_SECONDS_TO_END)  # it ends its processes
 
 
-def _workers_of(told: Told) -> int:
+def workers_told(told: Told) -> int:
     """How many workers share what the run records."""
     defaults = {name: known.default for name, known in parameters_of(Path(told["notebook"])).items()}
     return (defaults | told["values"]).get("workers", 1)
