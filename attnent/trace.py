@@ -192,14 +192,21 @@ class _Rows:
     What several quantities are made of is made once.
     """
 
-    def __init__(self, trace: xr.Dataset, layers: slice = slice(None)) -> None:
+    def __init__(
+        self, trace: xr.Dataset, layers: slice = slice(None), whole: dict[str, np.ndarray] | None = None
+    ) -> None:
         self._trace, self._layers = trace, layers  # by place
+        self._whole = {} if whole is None else whole  # of all layers, as recorded
         self._measures: dict[str, np.ndarray] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._measures:
             self._measures[name] = self._of(name, ("layer", "head", "step"))
         return self._measures[name]
+
+    def of(self, layers: slice) -> "_Rows":
+        """Those of some layers, by place."""
+        return _Rows(self._trace, layers, self._whole)
 
     @property
     def keys(self) -> np.ndarray:
@@ -230,7 +237,9 @@ class _Rows:
         return self._values(name, axes).astype(np.float64)
 
     def _values(self, name: str, axes: tuple[str, ...]) -> np.ndarray:
-        values = _recorded(self._trace, name).transpose(..., *axes).values
+        if name not in self._whole:
+            self._whole[name] = _recorded(self._trace, name).transpose(..., *axes).values
+        values = self._whole[name]
         return values[..., self._layers, *(slice(None) for _ in axes[1:])] if "layer" in axes else values
 
 
@@ -401,23 +410,23 @@ def mean_of(trace: xr.Dataset, name: str) -> np.ndarray:
 
 
 def means_of(trace: xr.Dataset, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """`mean_of` for several measures; what they have in common is made once, of few layers at a time."""
-    names, has_tokens = list(names), trace.variables["layer_kind"].values != "cross"
+    """`mean_of` for several measures; what derived ones have in common is made once, of few layers at a time."""
+    names, rows, has_tokens = list(names), _Rows(trace), trace.variables["layer_kind"].values != "cross"
     n_at_once = max(1, _NUMBERS_AT_ONCE // max(1, trace.sizes["head"] * trace.sizes["step"]))
-    sums, n = np.zeros((2, len(names), trace.sizes["step"]))
-    for first in range(0, len(has_tokens), n_at_once):
-        rows = _Rows(trace, slice(first, first + n_at_once))
-        counts = has_tokens[first : first + n_at_once]
-        for place, name in enumerate(names):
-            values = _values_of(rows, name) if counts.all() else _values_of(rows, name)[counts]
+    blocks = [slice(first, first + n_at_once) for first in range(0, len(has_tokens), n_at_once)]
+    sums, n = ({name: np.zeros(trace.sizes["step"]) for name in names} for _ in range(2))
+    for layers, is_derived in ((slice(None), False), *((block, True) for block in blocks)):
+        part, counts = rows.of(layers), has_tokens[layers]
+        for name in (name for name in names if (name in DERIVED) == is_derived):
+            values = _values_of(part, name) if counts.all() else _values_of(part, name)[counts]
             total, n_known = values.sum(axis=(0, 1), dtype=np.float64), values.shape[0] * values.shape[1]
             if np.isnan(total).any():
                 known = ~np.isnan(values)
                 total = np.where(known, values, 0.0).sum(axis=(0, 1), dtype=np.float64)
                 n_known = known.sum(axis=(0, 1))
-            sums[place] += total
-            n[place] += n_known
-    return dict(zip(names, sums / np.where(n > 0, n, np.nan), strict=True))
+            sums[name] += total
+            n[name] += n_known
+    return {name: sums[name] / np.where(n[name] > 0, n[name], np.nan) for name in names}
 
 
 def _labelled(trace: xr.Dataset, name: str) -> xr.DataArray:
