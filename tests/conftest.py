@@ -6,12 +6,13 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PA
 if not os.path.exists("/dev/nvidia0"):
     os.environ["TRITON_INTERPRET"] = "1"  # kernels of a GPU run on the CPU, by numpy
 
-import contextlib  # noqa: E402
+import contextlib
+import importlib
 
-import jaxtyping  # noqa: E402
+import jaxtyping
 
-with contextlib.suppress(ImportError):
-    import attnent.model.kernels  # unchecked: Triton reads the source of a kernel, not what the check makes of it
+with contextlib.suppress(ImportError):  # unchecked: Triton reads the source of a kernel, not what the check makes of it
+    importlib.import_module("attnent.model.kernels")
 
 jaxtyping.install_import_hook("attnent", "beartype.beartype")  # before attnent is imported
 
