@@ -150,6 +150,14 @@ def test_models_are_held_against_each_other_on_the_examples_that_both_answered(t
     assert table["difference"].isna().tolist() == [False, True, True]
 
 
+def test_one_model_alone_has_no_pair_beside_those_of_another_question(tmp_path):
+    record(tmp_path, "small", n_parameters=1)
+    alone = read(tmp_path).in_common()
+    assert (len(alone), alone.index.names) == (0, ["model", "other"])
+    record(tmp_path, "large", n_parameters=2)
+    assert len(pd.concat({"one": alone, "other": read(tmp_path).in_common()})) == 1
+
+
 def test_a_model_that_is_never_right_is_kept_and_said_to_be_undecided(tmp_path):
     ids = "abcdefghijkl"
     record(tmp_path, "weak", ids=ids, grades=["incorrect"] * 12, n_parameters=1)

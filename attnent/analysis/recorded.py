@@ -85,7 +85,7 @@ class Reading:
             less = (first["right"].mean() - second["right"].mean()).dropna()
             rows[one, other] = (n, *mean_by_cluster(less, first["cluster"].first()[less.index]))
         table = pd.DataFrame.from_dict(rows, orient="index", columns=["examples", "difference", "low", "high"])
-        return table.set_axis(pd.MultiIndex.from_tuples(rows, names=["model", "other"])) if rows else table
+        return table.set_axis(pd.MultiIndex.from_tuples(list(rows), names=["model", "other"]))
 
     def _right(self, one: Recorded) -> pd.DataFrame:
         """A row a response that has an outcome: its example, its cluster, whether it was right."""
