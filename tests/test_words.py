@@ -67,7 +67,7 @@ def test_the_sets_that_show_a_difference_are_counted():
 
 def test_too_few_responses_are_said_to_be_too_few():
     nothing = (np.nan,) * 3
-    assert "cannot be compared, which takes at least 10 responses in each group (n = 50 wrong" in said(
+    assert "cannot be compared, which takes at least 10 responses of each group in a set (n = 50 wrong" in said(
         nothing, nothing, nothing, p=np.nan
     )
 

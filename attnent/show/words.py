@@ -76,7 +76,7 @@ def _clause(comparison: Comparison, measure: str, verdict: Verdict, *, is_first:
     """What is known of one measure; the first clause names the groups for all."""
     name, a, b, unit = title_and_unit(measure)[0], comparison.a, comparison.b, comparison.unit
     if math.isnan(verdict.tested.estimate):
-        return f"{name} cannot be compared, which takes at least {FEWEST} {unit} in each group"
+        return f"{name} cannot be compared, which takes at least {FEWEST} {unit} of each group in a set"
     if verdict.outcome == "mixed":
         return f"{name} differs one way and the other (mixed): {_by_subgroup(comparison, measure)}"
     differs = f"{name} is {verdict.side}" + f" in {a} than in {b} {unit}" * is_first
