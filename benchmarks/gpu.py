@@ -39,6 +39,7 @@ MODELS = {  # hidden size, that of the feed-forward layers, layers here, layers 
 WRITTEN = ((1, 512), (32, 512), (128, 512), (1, 8_192))  # batch and longest prompt
 N_NEW = 128
 N_TURNS = 3
+TABLES = ("prompt", "decode", "models")
 
 
 def milliseconds(call, n_rounds: int = N_ROUNDS) -> float:
@@ -184,7 +185,7 @@ def models() -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what capture costs on a GPU, and print it as text.")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32"], help="of the kernel")
-    parser.add_argument("--tables", nargs="+", default=["prompt", "decode", "models"])
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
     options = parser.parse_args()
     dtype = getattr(torch, options.dtype)
     tables = {"prompt": partial(prompts, dtype), "decode": partial(decoding, dtype), "models": models}

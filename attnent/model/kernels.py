@@ -12,7 +12,6 @@ import triton.language as tl
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 FEWEST_ROWS, MOST_ROWS = 16, 64  # of one block
 N_WARPS = 4
 NONE = tl.constexpr(float("-inf"))  # the score of a key that is not there
