@@ -10,14 +10,14 @@ _NAMES = {
     "hub": ("HubError",),
     "hub.pulling": ("pull",),
     "hub.pushing": ("push",),
-    "model.attention": ("capture", "CaptureError"),
+    "attention.capture": ("capture", "CaptureError"),
     "model.generation": ("attention_row", "generate"),
     "model.loading": ("load_model", "ModelError"),
     "model.prompts": ("PromptError",),
     "model.recorder": ("record",),
     "model.replaying": ("read_again", "replay"),
     "model.sampling": ("add_samples",),
-    "model.tops": ("TopKeys",),
+    "attention.tops": ("TopKeys",),
     "runs": ("load_runs", "Run", "RunError"),
     "store.folders": ("model_name", "out_folder"),
     "show.scrubber": ("Scrubber", "ScrubberError"),
@@ -34,19 +34,19 @@ __all__ = [*_HOMES, *_ROOMS]
 
 if TYPE_CHECKING:
     from attnent import analysis, critic, detectors, llm, tasks
+    from attnent.attention.capture import CaptureError, capture
+    from attnent.attention.tops import TopKeys
     from attnent.cluster.workers import Workers
     from attnent.detectors.confidence import ConfidenceError, fit_confidence, load_confidence
     from attnent.hub import HubError
     from attnent.hub.pulling import pull
     from attnent.hub.pushing import push
-    from attnent.model.attention import CaptureError, capture
     from attnent.model.generation import attention_row, generate
     from attnent.model.loading import ModelError, load_model
     from attnent.model.prompts import PromptError
     from attnent.model.recorder import record
     from attnent.model.replaying import read_again, replay
     from attnent.model.sampling import add_samples
-    from attnent.model.tops import TopKeys
     from attnent.runs import Run, RunError, load_runs
     from attnent.show import knobs, plots, words, worth
     from attnent.show.scrubber import Scrubber, ScrubberError

@@ -39,9 +39,9 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrained
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 import attnent as ae
+from attnent.attention.capture import Watch, stats_of_pass, watching
+from attnent.attention.deferral import Deferred
 from attnent.model.assembly import token_stats_
-from attnent.model.attention import Watch, stats_of_pass, watching
-from attnent.model.deferral import Deferred
 from attnent.model.loading import BUNDLED
 from attnent.model.prompts import encode_prompt
 from attnent.tiny.world import creative_prompts, factual_prompts

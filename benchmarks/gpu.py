@@ -22,9 +22,9 @@ from torch.nn.functional import scaled_dot_product_attention as sdpa
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 import attnent as ae
+from attnent.attention.entropy import stats_of_moments, weights_and_moments_
 from attnent.model import kernels
 from attnent.model.batches import left_padded
-from attnent.model.entropy import stats_of_moments, weights_and_moments_
 from attnent.model.prompts import EncodedPrompt, encode_prompts
 
 SHAPES = {"Llama 3.2 1B": (32, 8, 64), "Llama 3.1 70B": (64, 8, 128)}  # heads, groups, width

@@ -12,7 +12,7 @@ import importlib
 import jaxtyping
 
 with contextlib.suppress(ImportError):  # unchecked: Triton reads the source of a kernel, not what the check makes of it
-    importlib.import_module("attnent.model.kernels")
+    importlib.import_module("attnent.attention.kernels")
 
 jaxtyping.install_import_hook("attnent", "beartype.beartype")  # before attnent is imported
 

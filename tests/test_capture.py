@@ -19,8 +19,8 @@ from transformers import (
     StaticCache,
 )
 
-from attnent.model import rows
-from attnent.model.attention import CaptureError, capture
+from attnent.attention import rows
+from attnent.attention.capture import CaptureError, capture
 
 LENGTHS = [13, 7, 11, 1, 2]  # a batch of 5, padded on the left
 
@@ -406,7 +406,7 @@ jaxtyping.install_import_hook = lambda *names: None  # its wrapper of `attention
 import torch
 from conftest import left_padded, random_llama
 from transformers import StaticCache
-from attnent.model.attention import capture
+from attnent.attention.capture import capture
 
 model = random_llama(num_hidden_layers=2)
 model.set_attn_implementation("sdpa")

@@ -17,10 +17,11 @@ from test_trace import made
 from transformers import GenerationConfig
 
 import attnent as ae
-from attnent.model import attention, rows
+from attnent.attention import capture as capturing
+from attnent.attention import rows
+from attnent.attention.capture import Watch, watching
+from attnent.attention.columns import Columns
 from attnent.model.assembly import _columns
-from attnent.model.attention import Watch, watching
-from attnent.model.columns import Columns
 from attnent.store.traces import save_trace
 from attnent.trace import KEY_MEASURES, TraceError
 
@@ -153,13 +154,13 @@ def test_layers_that_read_an_image_have_no_columns():
 
 
 def test_what_keys_receive_in_bfloat16_is_that_of_its_queries_and_keys(tokenizer, monkeypatch):
-    model, seen, sdpa = random_llama().to(torch.bfloat16), {}, attention.sdpa_attention_forward
+    model, seen, sdpa = random_llama().to(torch.bfloat16), {}, capturing.sdpa_attention_forward
 
     def spy(module, query, key, *others, **settings):
         seen[module.layer_idx] = query.double().numpy(), key.double().numpy().repeat(query.shape[1] // key.shape[1], 1)
         return sdpa(module, query, key, *others, **settings)
 
-    monkeypatch.setattr(attention, "sdpa_attention_forward", spy)
+    monkeypatch.setattr(capturing, "sdpa_attention_forward", spy)
     trace = ae.replay(model, tokenizer, PROMPTS[0], "thin é in the tin", columns=True)
     visible = oracle.visible_keys(np.ones((1, trace.sizes["key"])))
     scores = [query @ key.swapaxes(-1, -2) / query.shape[-1] ** 0.5 for query, key in seen.values()]

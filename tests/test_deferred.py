@@ -14,13 +14,13 @@ from test_families import llama4
 from test_generation import PROMPTS
 from transformers import GenerationConfig
 
-from attnent.model import deferral
-from attnent.model.attention import CaptureError, Watch, stats_of_pass, watching
-from attnent.model.columns import Columns
-from attnent.model.deferral import Deferred
+from attnent.attention import deferral
+from attnent.attention.capture import CaptureError, Watch, stats_of_pass, watching
+from attnent.attention.columns import Columns
+from attnent.attention.deferral import Deferred
+from attnent.attention.rows import MEASURES, Rows, measure
+from attnent.attention.tops import TopKeys, Tops
 from attnent.model.generation import generate
-from attnent.model.rows import MEASURES, Rows, measure
-from attnent.model.tops import TopKeys, Tops
 
 ALL = functools.partial(generate, temperature=1.0, columns=True, top_keys=5, progress=False)
 NUMBERS = ("n_keys", "logprob", "token_entropy")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from attnent.model.entropy import RowStats, masses, stats_of_moments, weights_and_moments_
+from attnent.attention.entropy import RowStats, masses, stats_of_moments, weights_and_moments_
 
 score = st.floats(-30, 30, allow_subnormal=False)
 rows = arrays(np.float64, st.tuples(st.sampled_from([2, 3]), st.integers(1, 23)), elements=score).map(torch.from_numpy)

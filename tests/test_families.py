@@ -7,7 +7,7 @@ import torch
 import transformers
 from conftest import left_padded
 
-from attnent.model.attention import CaptureError, capture
+from attnent.attention.capture import CaptureError, capture
 from attnent.model.generation import generate
 from attnent.model.replaying import replay
 

@@ -13,8 +13,8 @@ from conftest import CONTEXT, N_HEADS, N_LAYERS, byte_level_tokenizer
 from scipy import stats as scipy_stats
 from transformers import GenerationConfig
 
+from attnent.attention.capture import Watch
 from attnent.model.assembly import _stack_layers
-from attnent.model.attention import Watch
 from attnent.model.batches import plan_batches
 from attnent.model.generation import Chooser, attention_row, derive_seed, generate, item_seeds
 from attnent.model.prompts import PromptError, encode_prompt, template_digest
@@ -113,7 +113,7 @@ def test_a_batch_to_read_that_does_not_fit_is_halved(model, tokenizer, greedy):
 
 
 def test_replay_in_blocks_of_rows_gives_the_numbers_of_generate(model, tokenizer, greedy, monkeypatch):
-    monkeypatch.setattr("attnent.model.rows.SCORES_AT_ONCE", N_HEADS * 30 * 4)
+    monkeypatch.setattr("attnent.attention.rows.SCORES_AT_ONCE", N_HEADS * 30 * 4)
     monkeypatch.setattr("attnent.model.replaying.ROWS_OF_LOGITS_AT_ONCE", 3)
     trace = greedy[3]
     assert_same_trace(replay(model, tokenizer, trace.attrs["prompt"], trace.token_id.values), trace)

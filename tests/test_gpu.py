@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import N_GROUPS, N_HEADS, left_padded, random_llama
 
-from attnent.model import rows
-from attnent.model.attention import LayerStats, capture
+from attnent.attention import rows
+from attnent.attention.capture import LayerStats, capture
 from attnent.model.generation import generate
 from attnent.model.replaying import replay
 from attnent.model.streaming import stream, whole

@@ -10,7 +10,7 @@ from conftest import N_LAYERS, left_padded, random_llama
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnent.model.attention import LayerStats, capture
+from attnent.attention.capture import LayerStats, capture
 from attnent.model.generation import generate
 
 pytest.importorskip("triton")
@@ -27,7 +27,7 @@ def inputs(shape: tuple[int, int, int, int, int, int], dtype=torch.float32, spre
 
 def assert_measured(query, key, visible: np.ndarray, n_generated: torch.Tensor, *, masked: bool, atol: float) -> None:
     """`visible` is (batch, row, key)."""
-    from attnent.model.kernels import measure_rows
+    from attnent.attention.kernels import measure_rows
 
     n_rows, n_keys, scale = query.shape[2], key.shape[2], query.shape[-1] ** -0.5
     seen = torch.from_numpy(visible)[:, None]
@@ -77,7 +77,7 @@ def test_windows_and_holes_are_seen_as_they_are():
 
 
 def test_a_row_that_sees_no_key_has_no_measure():
-    from attnent.model.kernels import measure_rows
+    from attnent.attention.kernels import measure_rows
 
     shape = (1, 2, 1, 3, 40, 16)
     query, key = inputs(shape)
@@ -103,7 +103,7 @@ def test_rows_of_any_length_and_sharpness_are_those_of_the_oracle(n_rows, n_befo
 @pytest.fixture
 def on_cpu(monkeypatch):
     """The kernel is taken on the CPU too; gives back how often it was."""
-    from attnent.model import kernels, rows
+    from attnent.attention import kernels, rows
 
     if DEVICE == "cuda":
         pytest.skip("here the kernel is taken anyway; see test_gpu.py")

@@ -16,24 +16,25 @@ MAY_IMPORT = {  # room: the rooms it may import
     "hub": {SPINE, "store"},
     "logs": {SPINE, "store"},
     "llm": {SPINE, "store"},
-    "model": {SPINE, "store", "tiny", "cluster"},
+    "attention": set(),
+    "model": {SPINE, "store", "tiny", "cluster", "attention"},
     "cluster": {SPINE, "store", "model"},  # `record` shares its batches, and workers load models
     "rules": set(),
     "tasks": {SPINE, "store", "llm", "rules", "tiny"},
     "critic": {SPINE, "store", "llm", "tasks", "tiny", "analysis"},
     "analysis": {SPINE, "store"},
-    "detectors": {SPINE, "store", "analysis", "model"},  # model only inside `Confidence.stream`
+    "detectors": {SPINE, "store", "analysis", "model", "attention"},  # these two only inside `Confidence.stream`
     "show": {SPINE, "store", "analysis"},
     "show.scrubber": {SPINE, "store", "analysis"},
     "study": {
         *(SPINE, "store", "llm", "model", "tasks", "critic", "analysis", "detectors", "show", "show.scrubber"),
-        *("hub", "logs", "study.sweep"),  # for the command
+        *("attention", "hub", "logs", "study.sweep"),  # for the command
     },
     "study.sweep": {"study", "tiny", "store", "cluster"},
 }
 MOST_LINES_OF_A_ROOM_WITH_A_BROWSER = {"show.scrubber": 2_850}  # of which 1,900 run there
 MOST_LINES_OF_MODEL_AND_SPINE = 3_750  # GGUF, texts from elsewhere, steps that wait, columns, top keys, a GPU's kernel
-MOST_LINES_OF_A_ROOM, MOST_LINES_OF_A_FILE, MOST_LINES = 2_750, 500, 24_000  # 2,700 model, analysis and Scrubber
+MOST_LINES_OF_A_ROOM, MOST_LINES_OF_A_FILE, MOST_LINES = 2_750, 500, 24_000  # 2,700 analysis and Scrubber
 
 
 def modules() -> dict[str, Path]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import attnent as ae
-from attnent.model.attention import capture
+from attnent.attention.capture import capture
 from attnent.model.loading import load_model
 from attnent.store import weights as weights_room
 

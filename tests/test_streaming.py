@@ -9,7 +9,7 @@ import xarray as xr
 from instrument import made_up_confidence
 
 import attnent as ae
-from attnent.model.attention import Watch, watching
+from attnent.attention.capture import Watch, watching
 from attnent.model.prompts import PromptError
 from attnent.model.spelling import Speller
 from attnent.model.streaming import stream, whole

@@ -20,9 +20,10 @@ from test_trace import made
 from transformers import GenerationConfig
 
 import attnent as ae
-from attnent.model import attention, rows
-from attnent.model.attention import Watch, watching
-from attnent.model.tops import TopKeys, Tops, top_keys_of
+from attnent.attention import capture as capturing
+from attnent.attention import rows
+from attnent.attention.capture import Watch, watching
+from attnent.attention.tops import TopKeys, Tops, top_keys_of
 from attnent.store.traces import save_trace
 from attnent.trace import KEY_MEASURES, TOP_KEYS, TOP_MEASURES, TraceError
 
@@ -149,13 +150,13 @@ def test_a_model_in_float64_has_the_top_keys_of_its_weights_in_float64(tokenizer
 
 
 def test_the_top_keys_in_bfloat16_are_those_of_its_queries_and_keys(tokenizer, monkeypatch):
-    model, seen, sdpa = random_llama().to(torch.bfloat16), {}, attention.sdpa_attention_forward
+    model, seen, sdpa = random_llama().to(torch.bfloat16), {}, capturing.sdpa_attention_forward
 
     def spy(module, query, key, *others, **settings):
         seen[module.layer_idx] = query.double().numpy(), key.double().numpy().repeat(query.shape[1] // key.shape[1], 1)
         return sdpa(module, query, key, *others, **settings)
 
-    monkeypatch.setattr(attention, "sdpa_attention_forward", spy)
+    monkeypatch.setattr(capturing, "sdpa_attention_forward", spy)
     trace = ae.replay(model, tokenizer, PROMPTS[0], "thin é in the tin", top_keys=N)
     visible = oracle.visible_keys(np.ones((1, trace.sizes["key"])))
     scores = [query @ key.swapaxes(-1, -2) / query.shape[-1] ** 0.5 for query, key in seen.values()]
@@ -184,7 +185,7 @@ def made_of(tops, n_prompt):
     n_steps = tops["top_key"].shape[2]
     whole = made().isel(step=slice(n_steps))
     return made(
-        measures={name: whole[name].values for name in attention.MEASURES},
+        measures={name: whole[name].values for name in capturing.MEASURES},
         n_keys=whole.n_keys.values,
         token=["b"] * n_steps,
         steps={name: whole[name].values for name in (*ae.trace.STEP_NUMBERS, *ae.trace.CANDIDATES)},

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from attnent.model.attention import LayerStats
-from attnent.model.entropy import stats_of_moments, weights_and_moments_
+from attnent.attention.capture import LayerStats
+from attnent.attention.entropy import stats_of_moments, weights_and_moments_
 from attnent.model.loading import name_of, revision_of
 from attnent.model.prompts import EncodedPrompt
 from attnent.model.spelling import Spelling

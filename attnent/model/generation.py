@@ -27,14 +27,14 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from attnent.attention.capture import Watch, stats_of_pass, watching
+from attnent.attention.columns import Columns
+from attnent.attention.deferral import Deferred
+from attnent.attention.tops import TopKeys, Tops, top_keys_of
 from attnent.model.assembly import TokenStats, assemble, ending, eos_ids, of_item, token_stats_
-from attnent.model.attention import Watch, stats_of_pass, watching
 from attnent.model.batches import Work, in_batches, in_memory, left_padded, pad_id
-from attnent.model.columns import Columns
-from attnent.model.deferral import Deferred
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompt, encode_prompts
 from attnent.model.spelling import spell
-from attnent.model.tops import TopKeys, Tops, top_keys_of
 
 SMALLEST_TEMPERATURE = 1e-3  # scores divided by less would leave the range of half precision
 

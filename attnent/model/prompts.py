@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from attnent.attention.layers import context_length
+
 Prompt = str | Sequence[dict[str, str]]
 TEMPLATE_DATE = datetime.date(2024, 7, 26)  # the default date of the Llama 3.2 template
 _TODAY = re.compile(r"""strftime_now\(\s*(?P<quote>["'])(?P<format>.+?)(?P=quote)\s*\)""")
@@ -77,11 +79,6 @@ def template_digest(tokenizer: PreTrainedTokenizerBase) -> str:
     """The start of the SHA-256 of the chat template; "" where there is none."""
     template = tokenizer.chat_template
     return "" if template is None else hashlib.sha256(str(template).encode()).hexdigest()[:16]
-
-
-def context_length(model: PreTrainedModel) -> int | None:
-    """How many tokens the model can attend to, where its configuration says so."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def _messages(prompt: Prompt, name: str) -> list[dict[str, str]]:

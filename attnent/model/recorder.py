@@ -13,15 +13,15 @@ from typing import Any
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from attnent.attention.layers import chosen, indices
+from attnent.attention.tops import TopKeys, top_keys_of
 from attnent.cluster.sharing import Make, shared
 from attnent.cluster.workers import Workers, workers_of
 from attnent.model.batches import Work, plan_batches
 from attnent.model.generation import derive_seed, writing
-from attnent.model.layers import chosen, indices
 from attnent.model.loading import name_of, revision_of, weights_of
 from attnent.model.prompts import encode_prompts, template_digest
 from attnent.model.replaying import reading
-from attnent.model.tops import TopKeys, top_keys_of
 from attnent.progress import Progress
 from attnent.runs import Run, RunError
 from attnent.store.examples import check_examples

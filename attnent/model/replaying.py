@@ -15,13 +15,14 @@ import xarray as xr
 from jaxtyping import Int
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from attnent.attention.capture import Watch, stats_of_pass, watching
+from attnent.attention.columns import Columns
+from attnent.attention.layers import context_length
+from attnent.attention.tops import TopKeys, Tops, top_keys_of
 from attnent.model.assembly import TokenStats, assemble, ending, of_item, token_stats_
-from attnent.model.attention import Watch, stats_of_pass, watching
 from attnent.model.batches import Work, in_batches, in_memory, left_padded, pad_id
-from attnent.model.columns import Columns
-from attnent.model.prompts import EncodedPrompt, Prompt, PromptError, context_length, encode_prompt
+from attnent.model.prompts import EncodedPrompt, Prompt, PromptError, encode_prompt
 from attnent.model.spelling import spell
-from attnent.model.tops import TopKeys, Tops, top_keys_of
 
 ROWS_OF_LOGITS_AT_ONCE = 64
 

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
+from attnent.attention.capture import LayerStats, Watch, stats_of_pass
 from attnent.model.assembly import TokenStats, assemble, eos_ids, of_item
-from attnent.model.attention import LayerStats, Watch, stats_of_pass
 from attnent.model.batches import in_memory
 from attnent.model.generation import Chooser, check_settings, item_seeds, sampling_of, write
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompts

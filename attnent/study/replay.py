@@ -91,7 +91,8 @@ def reason_against(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase
     """Why a response cannot be read by this model; nothing where it can."""
     from jinja2 import TemplateError
 
-    from attnent.model.prompts import PromptError, context_length, encode_prompt
+    from attnent.attention.layers import context_length
+    from attnent.model.prompts import PromptError, encode_prompt
 
     if prompt is None:
         return "no prompt"

@@ -74,7 +74,7 @@ def tell_of(page: Path, *, opened: bool) -> None:
 @contextmanager
 def in_one_sentence() -> Generator[None]:
     """What loading a model and letting it write can raise, as a StudyError."""
-    from attnent.model.attention import CaptureError  # these take their time to load
+    from attnent.attention.capture import CaptureError  # these take their time to load
     from attnent.model.loading import ModelError
     from attnent.model.prompts import PromptError
 

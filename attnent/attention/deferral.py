@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attnent.model.columns import Columns
-from attnent.model.rows import Rows, measure
-from attnent.model.tops import Tops
+from attnent.attention.columns import Columns
+from attnent.attention.rows import Rows, measure
+from attnent.attention.tops import Tops
 
 STEPS_AT_ONCE = 32
 WAITS = -1.0  # stands in place of an entropy

@@ -19,11 +19,11 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from attnent.model.columns import Columns
-from attnent.model.deferral import WAITS, Deferred
-from attnent.model.layers import KINDS, kind_of, layered
-from attnent.model.rows import MEASURES, Rows, exact, measure, receive
-from attnent.model.tops import Tops
+from attnent.attention.columns import Columns
+from attnent.attention.deferral import WAITS, Deferred
+from attnent.attention.layers import KINDS, kind_of, layered
+from attnent.attention.rows import MEASURES, Rows, exact, measure, receive
+from attnent.attention.tops import Tops
 
 NAME = "attnent"
 CHANNELS = (*MEASURES, "n_keys", "layer", "kind")

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from attnent.model.columns import Columns, Part
-from attnent.model.entropy import Masses, RowStats, masses, stats_of_moments, weights_and_moments_
-from attnent.model.tops import Tops
+from attnent.attention.columns import Columns, Part
+from attnent.attention.entropy import Masses, RowStats, masses, stats_of_moments, weights_and_moments_
+from attnent.attention.tops import Tops
 
 MEASURES = RowStats._fields + Masses._fields
 KERNEL_DEVICES = ("cuda",)
@@ -189,7 +189,7 @@ def _of(values: Tensor, part: Part) -> Tensor:
 def _kernels() -> Any:
     """The kernel of a GPU; None without Triton."""
     try:
-        from attnent.model import kernels
+        from attnent.attention import kernels
     except ImportError:
         return None
     return kernels

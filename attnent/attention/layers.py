@@ -32,6 +32,11 @@ def indices(model: PreTrainedModel) -> set[int]:
     return {module.layer_idx for module in layered(model)}
 
 
+def context_length(model: PreTrainedModel) -> int | None:
+    """How many tokens the model can attend to, where its configuration says so."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
 def chosen(what: str, asked: Any, known: set[int]) -> tuple[int, ...] | None:
     """Of layers or heads those that are asked for, each once, in ascending order; None is all. Raises ValueError."""
     if asked is None:

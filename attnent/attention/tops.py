@@ -14,9 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from attnent.model.columns import Part
-from attnent.model.layers import chosen, indices, is_cross, layered
-from attnent.model.prompts import context_length
+from attnent.attention.columns import Part
+from attnent.attention.layers import chosen, context_length, indices, is_cross, layered
 
 _BITS = 32  # of a float32 weight, and of a distance
 
