@@ -18,7 +18,7 @@ from attnent.model.assembly import _stack_layers
 from attnent.model.batches import plan_batches
 from attnent.model.generation import Chooser, attention_row, derive_seed, generate, item_seeds
 from attnent.model.prompts import PromptError, encode_prompt, template_digest
-from attnent.model.replaying import replay
+from attnent.model.replaying import read_again, replay
 
 PROMPTS = ["another thing in", "é", "an in the", "thin antenna within the tin", "Z", "in the", "tan"]
 NUMBERS = ("n_keys", "logprob", "token_entropy", "token_varentropy", "candidate_probability")
@@ -123,6 +123,34 @@ def test_replay_reads_text(model, tokenizer):
     trace = replay(model, tokenizer, "an", "thin é")
     assert trace.attrs["response"] == "thin é"
     assert trace.token_id.values.tolist() == tokenizer("thin é").input_ids
+
+
+@pytest.mark.parametrize("form", [list, np.array])
+def test_a_prompt_may_be_the_very_token_ids(model, tokenizer, greedy, form):
+    for trace in greedy[:3]:
+        ids = form(tokenizer(trace.attrs["prompt"]).input_ids)
+        assert_same_trace(replay(model, tokenizer, ids, trace.token_id.values), trace)
+
+
+def test_token_ids_that_are_not_those_of_their_text_are_kept_as_they_are(model, tokenizer):
+    ids = tokenizer.convert_tokens_to_ids(["a", "n"])  # "an" is one token
+    (trace,) = run(model, tokenizer, [ids])
+    assert trace.attrs["n_prompt"] == 2
+    assert trace.attrs["prompt"] == "an"
+
+
+def test_a_trace_of_a_prompt_of_token_ids_is_read_again(model, tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = "{% for message in messages %}:{{ message.content }}{% endfor %}"
+    trace = replay(model, tokenizer, tokenizer("in the<|pad|>").input_ids, "thin é")
+    assert trace.attrs["prompt"] == "in the<|pad|>"
+    np.testing.assert_array_equal(read_again(model, tokenizer, trace)["entropy"], trace["entropy"])
+
+
+def test_a_prompt_of_token_ids_that_its_text_does_not_give_is_not_read_again(model, tokenizer):
+    trace = replay(model, tokenizer, tokenizer.convert_tokens_to_ids(["a", "n"]), "thin é")
+    with pytest.raises(PromptError, match="this model makes another prompt"):
+        read_again(model, tokenizer, trace)
 
 
 # ---- a step is the pass that chose its token
@@ -441,6 +469,7 @@ def test_bad_input_to_generate_is_one_clear_sentence(model, tokenizer, prompts, 
         ("in", [263], "outside the model's vocabulary of 263"),
         ("in", [-1], "outside the model's vocabulary of 263"),
         ("", "in", "the prompt is empty"),
+        ([3, 263], "in", "the prompt holds token ids outside the tokenizer's vocabulary of 263"),
         (["in", "an"], ["in"], "there are 1 responses to replay; give a list of as many prompts"),
         ("in", ["in", "an"], "there are 2 responses to replay"),
         (["in", "an"], ["in", ""], "response 1 to replay is empty"),

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Int
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attnent.attention.capture import Watch, stats_of_pass, watching
@@ -21,12 +20,20 @@ from attnent.attention.layers import context_length
 from attnent.attention.tops import TopKeys, Tops, top_keys_of
 from attnent.model.assembly import TokenStats, assemble, ending, of_item, token_stats_
 from attnent.model.batches import Work, in_batches, in_memory, left_padded, pad_id
-from attnent.model.prompts import EncodedPrompt, Prompt, PromptError, encode_prompt
+from attnent.model.prompts import (
+    EncodedPrompt,
+    Prompt,
+    PromptError,
+    TokenIds,
+    encode_prompt,
+    encoded_prompt,
+    is_token_ids,
+)
 from attnent.model.spelling import spell
 
 ROWS_OF_LOGITS_AT_ONCE = 64
 
-Response = str | Sequence[int] | Int[np.ndarray, " _"]  # of any number of steps
+Response = str | TokenIds
 
 
 class _Given(NamedTuple):
@@ -78,10 +85,11 @@ def replay(
 
     Lists of as many prompts and responses give a list of Traces in order, `batch_size` of like length in a pass; alone
     and in a batch the numbers agree to float32 rounding (1e-4). Token ids give the numbers that `generate` would have
-    recorded (float32: 1e-4). Text is tokenised without special tokens, so its ids, and its end-of-text step, may differ
-    from those the model would have written; its finish_reason is "given". `columns` and `top_keys` as in `generate`.
-    Batches that do not fit a CUDA device are halved. Raises PromptError for an empty prompt or response, or where both
-    exceed the context, and ValueError for top keys that the model does not have.
+    recorded (float32: 1e-4); a prompt of token ids is what the model was given, its template included. Text is
+    tokenised without special tokens, so its ids, and its end-of-text step, may differ from those the model would have
+    written; its finish_reason is "given". `columns` and `top_keys` as in `generate`. Batches that do not fit a CUDA
+    device are halved. Raises PromptError for an empty prompt or response, or where both exceed the context, and
+    ValueError for top keys that the model does not have.
     """
     if isinstance(response, str) or not any(isinstance(part, str) or np.ndim(part) for part in response):
         return reading(model, tokenizer, [prompt], [response], columns=columns, top_keys=top_keys).traces_of([0])[0]
@@ -101,7 +109,7 @@ def read_again(
 
     Raises PromptError where the model's prompt has another number of tokens than the one recorded.
     """
-    for prompt in _prompts(trace.attrs["prompt"]):
+    for prompt in _prompts(tokenizer, trace.attrs["prompt"]):
         if len(encode_prompt(tokenizer, prompt)) == trace.attrs["n_prompt"]:
             ids = trace["token_id"].values
             return replay(model, tokenizer, prompt, ids, columns=columns, top_keys=top_keys)
@@ -110,13 +118,14 @@ def read_again(
     )
 
 
-def _prompts(recorded: str) -> Iterator[Prompt]:
-    """What a recorded prompt may have been: a text, or the messages that a text in JSON holds."""
+def _prompts(tokenizer: PreTrainedTokenizerBase, recorded: str) -> Iterator[Prompt]:
+    """What a recorded prompt may have been: a text, the messages that a text in JSON holds, or token ids."""
     yield recorded
     with contextlib.suppress(ValueError):
         messages = json.loads(recorded)
-        if isinstance(messages, list):
+        if isinstance(messages, list) and not is_token_ids(messages):
             yield messages
+    yield list(tokenizer(recorded, add_special_tokens=False).input_ids)
 
 
 def reading(
@@ -155,7 +164,8 @@ def _encoded(
     given = []
     for number, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         one, other = ("the prompt", "the response") if len(prompts) == 1 else (f"prompt {number}", f"response {number}")
-        prompt_ids = encode_prompt(tokenizer, prompt, name=one)
+        asked = encoded_prompt(tokenizer, prompt, name=one)
+        prompt_ids = asked.token_ids
         if isinstance(response, str):
             token_ids = list(tokenizer(response, add_special_tokens=False).input_ids)
         else:
@@ -170,7 +180,7 @@ def _encoded(
                 f"of {context}; shorten one of them"
             )
         reason = "given" if isinstance(response, str) else ending(model, tokenizer, token_ids)
-        given.append(_Given(EncodedPrompt(prompt, prompt_ids), token_ids, reason))
+        given.append(_Given(asked, token_ids, reason))
     return given
 
 
