@@ -46,6 +46,25 @@ def harness_row(doc_id: int = 0, filter_: str = "none", text="4", **more) -> dic
     } | more
 
 
+def request(*outputs: dict, **more) -> dict:
+    """A RequestOutput of vLLM 0.11 and later."""
+    ids = {
+        "prompt_token_ids": [1, 2],
+        "prompt_logprobs": None,
+        "encoder_prompt": None,
+        "encoder_prompt_token_ids": None,
+    }
+    others = {"metrics": None, "lora_request": None, "num_cached_tokens": 0, "kv_transfer_params": None}
+    return {"request_id": "0", "prompt": "2 + 2?", "outputs": list(outputs), "finished": True} | ids | others | more
+
+
+def written(token_ids: list[int], text: str | None = "4", **more) -> dict:
+    """A CompletionOutput of vLLM."""
+    about = {"cumulative_logprob": None, "logprobs": None, "routed_experts": None, "lora_request": None}
+    ended = {"finish_reason": "stop", "stop_reason": None}
+    return {"index": 0, "text": text, "token_ids": token_ids} | about | ended | more
+
+
 # ---- lm-evaluation-harness
 
 
@@ -183,6 +202,66 @@ def test_the_parts_of_a_message_are_one_text(tmp_path):
     given = lines(tmp_path / "in.jsonl", asked("a", [{"role": "user", "content": parts}]))
     table = read_log(lines(tmp_path / "out.jsonl", answered("a")), batch_input=given).table
     assert table["prompt"][0] == [{"role": "user", "content": "2 + 2?"}]
+
+
+# ---- vLLM
+
+
+def test_a_request_of_vllm_has_a_row_an_output_with_its_very_tokens(tmp_path):
+    one, other = written([5, 6]), written([7], "x", index=1)
+    read = read_log(lines(tmp_path / "out.jsonl", request(one, other), request(one, request_id="1")))
+    assert read.table["id"].tolist() == ["0.1", "0.2", "1"]
+    assert read.table["prompt_ids"].tolist() == [[1, 2]] * 3
+    assert read.table["token_ids"].tolist() == [[5, 6], [7], [5, 6]]
+    assert read.table["text"].tolist() == ["4", "x", "4"]
+    assert read.rendered
+
+
+def test_the_logprobs_of_vllm_are_those_of_the_tokens_it_chose(tmp_path):
+    steps = [{"5": {"logprob": -0.5, "rank": 2}, "9": {"logprob": -0.1, "rank": 1}}, {"6": {"logprob": -1.5}}]
+    read = read_log(lines(tmp_path / "out.jsonl", request(written([5, 6], logprobs=steps)))).table
+    assert read["logprobs"].tolist() == [[-0.5, -1.5]]
+
+
+def test_requests_of_vllm_with_images_or_unfinished_are_left_out(tmp_path):
+    image = {"multi_modal_placeholders": {"image": [{"offset": 1, "length": 9}]}}
+    rows = request(written([5]), **image), request(written([5]), finished=False), request(written([], None))
+    read = read_log(lines(tmp_path / "out.jsonl", *rows)).table
+    expected = ["the conversation holds more than text", "the request was not finished", "no response"]
+    assert read["left_out"].tolist() == expected
+
+
+@pytest.mark.parametrize("ids", [[1, "2"], [1.5], "12", [True]])
+def test_token_ids_that_are_none_are_named(tmp_path, ids):
+    with pytest.raises(
+        LogError, match=r"^line 1 of .*out\.jsonl has prompt_token_ids that are no list of whole numbers"
+    ):
+        read_log(lines(tmp_path / "out.jsonl", request(written([5]), prompt_token_ids=ids)))
+
+
+def test_a_dump_without_outputs_is_refused(tmp_path):
+    with pytest.raises(LogError, match=r"line 1 of .* has no outputs"):
+        read_log(lines(tmp_path / "out.jsonl", request() | {"outputs": "RequestOutput(...)"}))
+
+
+def test_a_batch_of_vllm_with_token_ids_needs_no_input(tmp_path):
+    chat, text = answered("a"), answered("b")
+    chat["response"]["body"]["prompt_token_ids"] = [1, 2]
+    chat["response"]["body"]["choices"][0] |= {"token_ids": [5], "logprobs": {"content": [{"logprob": -0.5}]}}
+    text["response"]["body"]["choices"] = [{"text": "5", "prompt_token_ids": [3], "token_ids": [6], "logprobs": None}]
+    read = read_log(lines(tmp_path / "out.jsonl", chat, text, answered("c"))).table
+    assert read["text"].tolist() == ["4", "5", "4"]
+    assert read["prompt_ids"].tolist() == [[1, 2], [3], None]
+    assert read["token_ids"].tolist() == [[5], [6], None]
+    assert read["logprobs"].tolist() == [[-0.5], None, None]
+    assert read["left_out"].tolist() == ["", "", "no prompt"]
+
+
+def test_a_plain_jsonl_may_hold_the_very_tokens(tmp_path):
+    rows = {"prompt_token_ids": [1], "token_ids": [5]}, {"prompt": "2 + 2?", "response": "4"}
+    read = read_log(lines(tmp_path / "any.jsonl", *rows)).table
+    assert read["prompt_ids"].tolist() == [[1], None]
+    assert read["token_ids"].tolist() == [[5], None]
 
 
 # ---- any jsonl

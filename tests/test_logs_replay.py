@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import attnent as ae
+from attnent.model.prompts import encode_prompt
 from attnent.study.command import main
 
 DATA = Path(__file__).parent / "data"
@@ -127,6 +128,83 @@ def test_a_damaged_line_is_one_sentence(replay, tmp_path, capsys):
     (tmp_path / "any.jsonl").write_text('{"prompt": "a", "resp\n')
     assert replay(tmp_path / "any.jsonl") == 2
     assert capsys.readouterr().err.startswith(f"attnent: line 1 of {tmp_path / 'any.jsonl'} is no JSON")
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return ae.load_model("tiny")
+
+
+@pytest.fixture(scope="module")
+def written(tiny):
+    """A response as the model wrote it, of tokens that its text would not give: the last word in letters."""
+    [trace] = ae.generate(*tiny, [QUESTION], max_new_tokens=12, progress=False)
+    ids, halves = trace["token_id"].values.tolist(), [tiny[1].convert_tokens_to_ids(part) for part in "shells"]
+    return [*ids, *halves], encode_prompt(tiny[1], QUESTION)
+
+
+def dumped(tokenizer, prompt_ids, token_ids, **more) -> dict:
+    text, prompt = tokenizer.decode(token_ids, skip_special_tokens=True), tokenizer.decode(prompt_ids)
+    output = {"index": 0, "text": text, "token_ids": token_ids, "finish_reason": "length"} | more
+    return {"request_id": "0", "prompt": prompt, "prompt_token_ids": prompt_ids, "outputs": [output], "finished": True}
+
+
+def test_the_very_tokens_of_vllm_are_read(replay, tmp_path, capsys, tiny, written):
+    token_ids, prompt_ids = written
+    want = ae.replay(*tiny, prompt_ids, token_ids)
+    logprobs = [{str(id_): {"logprob": float(p)}} for id_, p in zip(token_ids, want["logprob"], strict=True)]
+    assert replay(lines(tmp_path / "out.jsonl", dumped(tiny[1], prompt_ids, token_ids, logprobs=logprobs))) == 0
+    got = run_in(tmp_path).trace("0")
+    assert got["token_id"].values.tolist() == token_ids != tiny[1](want.attrs["response"]).input_ids
+    assert got.attrs["n_prompt"] == len(prompt_ids)
+    np.testing.assert_array_equal(got["entropy"].values, want["entropy"].values)
+    said = capsys.readouterr().out
+    assert "read as the very tokens of the log: 1 prompts and 1 responses of 1" in said
+    assert "the logprobs of 1 lie within 0 nat of those that the log has" in said
+    assert "tokenised anew" not in said
+
+
+def test_lines_with_and_without_token_ids_are_read_together(replay, tmp_path, capsys, tiny, written):
+    token_ids, prompt_ids = written
+    rows = (
+        {"id": "both", "prompt_token_ids": prompt_ids, "token_ids": token_ids},
+        {"id": "response", "prompt": QUESTION, "token_ids": token_ids},
+        {"id": "text", "prompt": QUESTION, "response": ANSWER},
+    )
+    assert replay(lines(tmp_path / "any.jsonl", *rows)) == 0
+    run = run_in(tmp_path)
+    assert run.recorded == ["both", "response", "text"]
+    np.testing.assert_allclose(run.trace("both")["entropy"], run.trace("response")["entropy"], atol=1e-5)
+    said = capsys.readouterr().out
+    assert "the very tokens of the log: 1 prompts and 2 responses of 3" in said
+    assert "tokenised anew: 1" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prompt_token_ids": [5, 6]}, "are not the same to this tokenizer: another one wrote them"),
+        ({"token_ids": [5, 6]}, "are not the same to this tokenizer: another one wrote them"),
+        ({"token_ids": [99_999]}, "the response holds token ids outside the tokenizer's vocabulary"),
+        ({"prompt_token_ids": [99_999]}, "the prompt holds token ids outside the tokenizer's vocabulary"),
+    ],
+)
+def test_tokens_of_another_tokenizer_are_not_read(replay, tmp_path, capsys, tiny, written, change, said):
+    ids = dict(zip(("token_ids", "prompt_token_ids"), written, strict=True))
+    row = {"prompt": QUESTION, "response": tiny[1].decode(ids["token_ids"], skip_special_tokens=True)} | ids
+    assert replay(lines(tmp_path / "any.jsonl", row | change)) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_an_engine_has_cut_off_a_text_does_not_make_it_another(replay, tmp_path, tiny, written):
+    row = dumped(tiny[1], written[1], written[0], text=ANSWER[:3], finish_reason="stop")
+    row["outputs"][0]["text"] = tiny[1].decode(written[0])[:-5] + "\ufffd"
+    assert replay(lines(tmp_path / "out.jsonl", row)) == 0
+
+
+def test_a_stop_string_of_the_engine_is_said(replay, tmp_path, capsys, tiny, written):
+    replay(lines(tmp_path / "out.jsonl", dumped(tiny[1], *reversed(written), finish_reason="stop")))
+    assert "1 ended at a stop string of the engine" in capsys.readouterr().out
 
 
 def test_a_log_of_inspect_becomes_a_run(replay, tmp_path):

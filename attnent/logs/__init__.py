@@ -1,20 +1,21 @@
 """Responses that people already have, read from the logs of other tools: tables in, no model.
 
 `read_log` gives a table with a row a response: `id`, `prompt` (text or messages), `text` (the response), and where the
-log knows them `target`, `scores` (by scorer) and `n_tokens`.
+log knows them `target`, `scores` (by scorer) and `n_tokens`, or the very tokens: `prompt_ids`, `token_ids`, `logprobs`.
 """
 
 from pathlib import Path
 
-from attnent.logs import harness, inspections, plain
+from attnent.logs import harness, inspections, plain, vllm
 from attnent.logs.lines import objects
 from attnent.logs.responses import Log, LogError
 
-FORMATS = {  # the names that tell a line of each; an Inspect log is no lines
-    "lm-eval": {"arguments", "resps"},
-    "openai-batch": {"custom_id", "response"},
-    "jsonl": {"prompt", "response"},
-    "inspect": {"samples"},
+FORMATS = {  # the names that tell a line of each, or other such names; an Inspect log is no lines
+    "lm-eval": [{"arguments", "resps"}],
+    "openai-batch": [{"custom_id", "response"}],
+    "vllm": [{"prompt_token_ids", "outputs"}],
+    "jsonl": [{one, other} for one in ("prompt", "prompt_token_ids") for other in ("response", "token_ids")],
+    "inspect": [{"samples"}],
 }
 
 
@@ -31,7 +32,7 @@ def read_log(path: str | Path, *, format: str | None = None, batch_input: str | 
         return inspections.read(path)
     if format == "openai-batch":
         return plain.read_batch(path, objects(path), Path(batch_input) if batch_input else None)
-    return {"lm-eval": harness.read, "jsonl": plain.read}[format](path, objects(path))
+    return {"lm-eval": harness.read, "vllm": vllm.read, "jsonl": plain.read}[format](path, objects(path))
 
 
 def _format_of(path: Path) -> str:
@@ -43,8 +44,8 @@ def _format_of(path: Path) -> str:
     except OSError as error:
         raise LogError(f"cannot read {path} ({error.strerror}); give the path of a log") from error
     names = set(next(objects(path), (0, {}))[1])
-    for format, needed in FORMATS.items():
-        if needed <= names:
+    for format, marks in FORMATS.items():
+        if any(needed <= names for needed in marks):
             return format
     found = ", ".join(sorted(names)[:10]) or "no names"
     raise LogError(

@@ -32,6 +32,10 @@ class Response(NamedTuple):
     scores: Any = MappingProxyType({})  # a number or a text a scorer, by the scorer's name
     n_tokens: int | None = None  # as the log counts them
     left_out: str = ""  # why it cannot be read
+    prompt_ids: list[int] | None = None  # the very tokens that the model was given, its template included
+    token_ids: list[int] | None = None  # those that it wrote
+    logprobs: list[float] | None = None  # theirs, in nat
+    ended: str | None = None  # "stop", "length", or what else the log calls it
 
 
 class Log(NamedTuple):
@@ -72,6 +76,30 @@ def _safe(log_id: str) -> str:
 def text_of(value: Any) -> str | None:
     """A target as text: itself where it is text, None where there is none, JSON else."""
     return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def ids_of(row: Any, name: str, where: str) -> list[int] | None:
+    """The token ids of that name; None where there are none. Raises LogError for anything else."""
+    ids = part(row, name)
+    if ids is None or (isinstance(ids, list) and all(type(one) is int for one in ids)):
+        return ids or None
+    raise LogError(f"{where} has {name} that are no list of whole numbers; mend or remove that line")
+
+
+def numbers_of(values: Any) -> list[float] | None:
+    """A list of numbers; None for anything else."""
+    is_list = isinstance(values, list) and all(isinstance(one, int | float) for one in values)
+    return values if is_list else None
+
+
+def part(value: Any, *path: str | int) -> Any:
+    """What lies at a path of names and places; None where there is nothing."""
+    for step in path:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
 
 
 def messages_of(messages: Any) -> list[dict[str, str]] | None:

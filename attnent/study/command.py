@@ -136,22 +136,25 @@ def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     replay = commands.add_parser(
         "replay",
         help="let a model read the responses of a log, and keep the Run",
-        description="Reads the responses of a log of lm-evaluation-harness (samples_*.jsonl), Inspect (.eval) or an "
-        "OpenAI batch, or of a jsonl with prompt and response a line, and keeps a Run of what the model attends to.",
+        description="Reads the responses of a log of lm-evaluation-harness (samples_*.jsonl), Inspect (.eval), an OpenAI "
+        "batch or vLLM, or of a jsonl with prompt and response a line, and keeps a Run of what the model attends to. "
+        "Where a log has token ids, as vLLM's, these very tokens are read.",
     )
     replay.add_argument("log", type=Path, metavar="LOG")
     replay.add_argument("--model", default="tiny", help="who reads: the bundled model, a local folder or a Hub id")
     replay.add_argument("--out-dir", default="runs", metavar="FOLDER", help="where results go (default: runs)")
     replay.add_argument("--task", metavar="NAME", help="the Run's task (default: the name of the log)")
     replay.add_argument(
-        "--format", choices=["lm-eval", "inspect", "openai-batch", "jsonl"], help="of the log (default: by its content)"
+        "--format",
+        choices=["lm-eval", "inspect", "openai-batch", "vllm", "jsonl"],
+        help="of the log (default: by its content)",
     )
     replay.add_argument("--batch-input", type=Path, metavar="FILE", help="the requests of an OpenAI batch")
     replay.add_argument(
         "--template",
         action=argparse.BooleanOptionalAction,
         help="whether a prompt of text is put into the model's chat template as a user's message (default: yes, but "
-        "not of lm-eval, whose logs hold the very text that the model was given, in its template or in none)",
+        "not of lm-eval and vllm, whose logs hold the very text that the model was given, in its template or in none)",
     )
     replay.add_argument("--batch-size", type=int, default=8, metavar="N", help="responses read together (default: 8)")
     replay.set_defaults(run=run_replay)

@@ -1,10 +1,12 @@
 """`attnent replay`: a model reads the responses of a log, and what it attends to is kept as a Run."""
 
 import argparse
+import functools
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from attnent.logs import Log, read_log
@@ -38,23 +40,22 @@ def replay(chosen: argparse.Namespace) -> None:
         log = read_log(chosen.log, format=chosen.format, batch_input=chosen.batch_input)
         model, tokenizer = load_model(chosen.model)
         prompts = as_the_model_saw(log, tokenizer, chosen.template)
-        why_not = [
-            left_out or reason_against(model, tokenizer, prompt, text)
-            for prompt, text, left_out in zip(prompts, log.table["text"], log.table["left_out"], strict=True)
-        ]
-        table = log.table.assign(prompt=prompts, left_out=why_not)
+        table = log.table.assign(prompt=prompts)
+        rows: Any = table.itertuples()
+        table["left_out"] = [row.left_out or reason_against(model, tokenizer, row) for row in rows]
         read = table[table["left_out"] == ""]
         if read.empty:
             raise StudyError(f"no response of {chosen.log} can be read: {'; '.join(left_out_of(table))}")
-        examples = read.drop(columns=["scores", "left_out"]).dropna(axis="columns", how="all")
+        examples, reads = to_be_read(read)
         task = chosen.task or chosen.log.stem
         folder, n = out_folder(chosen.out_dir), chosen.batch_size
-        run = record(model, tokenizer, examples, task=task, out_dir=folder, reads="text", batch_size=n)
+        run = record(model, tokenizer, examples, task=task, out_dir=folder, reads=reads, batch_size=n)
     for sentence in (
         f"{len(read)} of {len(table)} responses were read",
         *left_out_of(table),
         *log.notes,
-        *tokens_of(run),
+        *tokens_of(run, read),
+        *against_logprobs(run, read),
         *keep_scores(run, read),
         f"Run: {run.folder.resolve()}",
     ):
@@ -67,7 +68,7 @@ def as_the_model_saw(log: Log, tokenizer: "PreTrainedTokenizerBase", template: b
     Raises StudyError where a template would be applied a second time.
     """
     prompts = log.table["prompt"].tolist()
-    texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+    texts = [prompt for prompt in log.table["prompt"][log.table["prompt_ids"].isna()] if isinstance(prompt, str)]
     special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
     if template or (template is None and not log.rendered):
         marked = [(text, mark) for text in texts for mark in special if mark in text]
@@ -87,27 +88,51 @@ def as_the_model_saw(log: Log, tokenizer: "PreTrainedTokenizerBase", template: b
     return prompts
 
 
-def reason_against(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: Any, text: str) -> str:
-    """Why a response cannot be read by this model; nothing where it can."""
+def reason_against(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", row: Any) -> str:
+    """Why a response of a log cannot be read by this model; nothing where it can."""
     from jinja2 import TemplateError
 
     from attnent.attention.layers import context_length
     from attnent.model.prompts import PromptError, encode_prompt
 
-    if prompt is None:
+    if row.prompt is None and not row.prompt_ids:
         return "no prompt"
-    if any("\ud800" <= char <= "\udfff" for char in text):
+    if any("\ud800" <= char <= "\udfff" for char in row.text):
         return "the response holds half of a character"
-    n_response = len(tokenizer(text, add_special_tokens=False).input_ids)
-    if n_response == 0:
+    response_ids = row.token_ids or tokenizer(row.text, add_special_tokens=False).input_ids
+    if not response_ids:
         return "empty response"
     try:
-        n_prompt = len(encode_prompt(tokenizer, prompt))
+        n_prompt = len(encode_prompt(tokenizer, row.prompt_ids or row.prompt))
+        encode_prompt(tokenizer, response_ids, name="the response")
     except (PromptError, TemplateError) as error:
         return str(error)
+    if not all(agree(tokenizer, *one) for one in ((row.prompt_ids, row.prompt), (row.token_ids, row.text)) if all(one)):
+        return "its text and its token ids are not the same to this tokenizer: another one wrote them"
     context = context_length(model)
-    too_long = context is not None and n_prompt + n_response > context
+    too_long = context is not None and n_prompt + len(response_ids) > context
     return f"longer than the model's context of {context} tokens" if too_long else ""
+
+
+def agree(tokenizer: "PreTrainedTokenizerBase", token_ids: list[int], text: Any) -> bool:
+    """Whether token ids hold a text: what an engine has cut off it, and messages, say nothing."""
+    if not isinstance(text, str):
+        return True
+    known = text.strip(" \n\t\ufffd")
+    decode = functools.partial(tokenizer.decode, token_ids, clean_up_tokenization_spaces=False)
+    return any(known in str(decode(skip_special_tokens=skip)) for skip in (True, False))
+
+
+def to_be_read(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """What is recorded of a log, and the column of it that is read: texts, or the very tokens where they are known."""
+    known = table.drop(columns=["scores", "left_out", "logprobs", "ended", "prompt_ids", "token_ids"])
+    reads = "text"
+    if table["token_ids"].notna().any():
+        known["written"], reads = table["token_ids"].where(table["token_ids"].notna(), table["text"]), "written"
+    if table["prompt_ids"].notna().any():
+        known["prompt_text"] = table["prompt"].where(table["prompt_ids"].notna())
+        known["prompt"] = table["prompt_ids"].where(table["prompt_ids"].notna(), table["prompt"])
+    return known.dropna(axis="columns", how="all"), reads
 
 
 def left_out_of(table: pd.DataFrame) -> Iterator[str]:
@@ -117,14 +142,35 @@ def left_out_of(table: pd.DataFrame) -> Iterator[str]:
         yield f"left out {len(rows)}: {reason} ({named})"
 
 
-def tokens_of(run: "Run") -> Iterator[str]:
+def tokens_of(run: "Run", read: pd.DataFrame) -> Iterator[str]:
     """What was tokenised anew, and where that gave other numbers of tokens than the log has."""
-    responses = run.responses
-    yield f"tokenised anew: all {len(responses)}, since a log holds text and no token ids"
+    responses, n = run.responses, len(read)
+    n_prompts, n_written = (int(read[name].notna().sum()) for name in ("prompt_ids", "token_ids"))
+    if n_prompts or n_written:
+        yield f"read as the very tokens of the log: {n_prompts} prompts and {n_written} responses of {n}"
+    if n_written < n:
+        which = f"all {n}" if not n_written else str(n - n_written)
+        yield f"tokenised anew: {which}, since a log holds text and no token ids"
+    stopped = read.loc[(read["ended"] == "stop") & read["token_ids"].notna(), "id"]
+    n_stopped = int((responses["response_id"].isin(stopped) & (responses["finish_reason"] == "length")).sum())
+    if n_stopped:
+        yield f"{n_stopped} ended at a stop string of the engine, no end of text: their finish_reason here is 'length'"
     if "n_tokens" in responses:
         known = responses.dropna(subset="n_tokens")
         differs = (known["n_tokens"].astype(int) - known["n_steps"]).abs() > 1  # 1: the end of text
         yield f"of {len(known)} whose tokens the log counts, {int(differs.sum())} have another number here"
+
+
+def against_logprobs(run: "Run", read: pd.DataFrame) -> Iterator[str]:
+    """How far the logprobs of the log lie from those of this model."""
+    given = read.dropna(subset="logprobs")
+    if given.empty:
+        return
+    here = run.tokens.groupby("response_id")["logprob"].agg(list)
+    pairs = [(here.get(id_, []), there) for id_, there in zip(given["id"], given["logprobs"], strict=True)]
+    differences = [np.abs(np.subtract(*pair)).max() for pair in pairs if len(pair[0]) == len(pair[1])]
+    if differences:
+        yield f"the logprobs of {len(differences)} lie within {max(differences):.2g} nat of those that the log has"
 
 
 def keep_scores(run: "Run", read: pd.DataFrame) -> Iterator[str]:
