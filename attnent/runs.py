@@ -14,7 +14,7 @@ Everything here works from files, without torch and without a model.
 import functools
 import json
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +30,7 @@ from attnent.store.files import DiskFullError, read_sealed, sweep, write_sealed
 from attnent.store.folders import digest, model_name
 from attnent.store.labels import append_labels, read_labels
 from attnent.store.tables import made_from, state_of, tables
-from attnent.store.traces import SchemaError, load_measure, load_trace, n_steps_of, save_trace
+from attnent.store.traces import Extent, SchemaError, extent_of, load_measure, load_trace, save_trace
 from attnent.store.verification import Verification, verify
 from attnent.trace import SCHEMA_VERSION, NotRecordedError, TraceError, needed_by, of_layers
 
@@ -178,35 +178,44 @@ class Run:
     def stack(self, name: str, *, layers: Sequence[int] | None = None, first: int | None = None) -> xr.DataArray:
         """One measure of all responses, (response, layer, head, step), NaN after a response's last step.
 
+        So it is on a layer that one of them does not have: without an image none reads it.
+
         `name` is a recorded or a derived measure; nothing else is read. `n_steps` (response) tells where each ends. Of
         a large run a part fits where all does not: these `layers`, the `first` steps. Raises TraceError for an unknown
         measure or layer and for what was not recorded, RunError for an empty run.
         """
         needed_by(name)
-        n_steps = dict(self._each(lambda response_id: n_steps_of(self._trace_path(response_id))))
+        extents = dict(self._each(lambda one: extent_of(self._trace_path(one), belongs_to=self._belonging(one))))
+        known = _kinds(extents.values())
+        kinds = known if layers is None or not extents else of_layers(known, layers)
+        place = {layer: number for number, layer in enumerate(kinds["layer"].values.tolist())}
         kept: list[str] = []
-        stacked, example = np.empty(0), None
-        for response_id, values in self._each(lambda one: self._measure(one, name, layers, first), n_steps):
-            if example is None:
-                example, longest = values, max(n_steps.values())
+        stacked, attrs = np.empty((0, 0, 0, 0)), {}
+        for response_id, values in self._each(lambda one: self._measure(one, name, place, first), extents):
+            if not kept:
+                longest = max(extent.n_steps for extent in extents.values())
+                n_heads = max(extent.n_heads for extent in extents.values())
                 n_most = longest if first is None else min(first, longest)
-                shape = (len(n_steps), values.sizes["layer"], values.sizes["head"], n_most)
-                stacked = np.full(shape, np.nan, values.dtype)
-            stacked[len(kept), ..., : values.sizes["step"]] = values.values
+                stacked = np.full((len(extents), len(place), n_heads, n_most), np.nan, values.dtype)
+                attrs = values.attrs
+            rows = [place[layer] for layer in values["layer"].values.tolist()]
+            stacked[len(kept)][rows, : values.sizes["head"], : values.sizes["step"]] = values.values
             kept.append(response_id)
-        if example is None:
+        if not kept:
             raise RunError(f"{self.folder} holds no responses yet; record some first")
         return xr.DataArray(
             stacked[: len(kept)],
             dims=("response", "layer", "head", "step"),
             coords={
                 "response": kept,
-                "n_steps": ("response", [n_steps[response_id] for response_id in kept]),
-                **{name: example[name] for name in ("layer", "head", "layer_kind")},
+                "n_steps": ("response", [extents[response_id].n_steps for response_id in kept]),
+                "layer": list(place),
+                "layer_kind": ("layer", kinds.values),
+                "head": np.arange(stacked.shape[2]),
                 "step": np.arange(stacked.shape[-1]),
             },
             name=name,
-            attrs=example.attrs,
+            attrs=attrs,
         )
 
     def add_labels(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -277,10 +286,11 @@ class Run:
     def _digest(self) -> str:
         return digest(self.manifest["identity"])
 
-    def _measure(self, response_id: str, name: str, layers: Sequence[int] | None, n_steps: int | None) -> xr.DataArray:
+    def _measure(self, response_id: str, name: str, layers: Collection[int], n_steps: int | None) -> xr.DataArray:
+        """Of these layers those that the response has."""
         values = load_measure(self._trace_path(response_id), name, belongs_to=self._belonging(response_id))
-        values = values.isel(step=slice(n_steps))
-        return values if layers is None else of_layers(values, layers)
+        there = [layer for layer in values["layer"].values.tolist() if layer in layers]
+        return values.isel(step=slice(n_steps)).sel(layer=there)
 
     def _each(
         self, read: Callable[[str], _What], response_ids: Iterable[str] | None = None
@@ -303,6 +313,12 @@ class Run:
         if not found:
             raise RunError(f"{self.folder} holds no responses yet; record some first")
         return found
+
+
+def _kinds(extents: Iterable[Extent]) -> xr.DataArray:
+    """The kind of each layer that any of them has, (layer,)."""
+    kinds = {layer: kind for extent in extents for layer, kind in extent.layers.items()}
+    return xr.DataArray([kinds[layer] for layer in sorted(kinds)], {"layer": sorted(kinds)}, ["layer"])
 
 
 @contextmanager

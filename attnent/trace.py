@@ -9,7 +9,9 @@
     coords  layer_kind (layer); n_keys (layer, step); token_id, token, char_start, char_end, logprob, token_entropy,
             token_varentropy (step); candidate_id, candidate_probability (step, rank): the likeliest next tokens; with
             top keys also top_layer, top_head: those that were asked for, and key_token (key), the text of each key
-    attrs   prompt, response, finish_reason, n_prompt, model, revision, dtype, seed, sampling, versions, schema_version
+    attrs   prompt, response, finish_reason, n_prompt, model, revision, dtype, seed, sampling, versions, schema_version;
+            of a prompt with images also images, the SHA-256 of the pixels of each, and image_keys, the positions of
+            their tokens where these stand among those of the prompt (JSON lists)
 
 Step t is the forward pass whose logits chose generated token t; step 0 is the last row of the prompt pass. This room
 works without torch and without a model.
@@ -51,6 +53,7 @@ ATTRIBUTES = (
     "schema_version", "prompt", "response", "finish_reason", "n_prompt", "model", "revision", "dtype", "seed",
     "sampling", "versions",
 )  # fmt: skip
+IMAGE_ATTRIBUTES = ("images", "image_keys")
 _TOKEN_MEASURES = {
     "logprob": ("log-probability", "nat"),
     "token_entropy": ("token entropy", "nat"),
@@ -109,7 +112,7 @@ def make_trace(
             f"{sorted(measures)}"
         )
     _same("steps", steps, (*STEP_NUMBERS, *CANDIDATES))
-    _same("attributes", attrs, ATTRIBUTES)
+    _same("attributes", set(attrs) - {*IMAGE_ATTRIBUTES}, ATTRIBUTES)
     if keys:
         _same("measures of keys", keys, KEY_MEASURES)
     if tops:
@@ -142,7 +145,7 @@ def make_trace(
             **({"key": np.arange(attrs["n_prompt"] + len(token) - 1)} if keys or tops else {}),
             **(_of_top_keys(tops) if tops else {}),
         },
-        attrs={name: attrs[name] for name in ATTRIBUTES},
+        attrs={name: attrs[name] for name in (*ATTRIBUTES, *IMAGE_ATTRIBUTES) if name in attrs},
     )
 
 
@@ -177,7 +180,7 @@ def _unit(name: str) -> dict[str, str]:
     return {"units": units[name]} if name in units else {}
 
 
-def _same(what: str, got: Mapping[str, Any], wanted: Any) -> None:
+def _same(what: str, got: Iterable[str], wanted: Any) -> None:
     if set(got) != set(wanted):
         raise TraceError(f"a Trace has the {what} {sorted(wanted)}, but these were given: {sorted(got)}")
 

@@ -75,7 +75,7 @@ def test_a_stack_reads_nothing_but_what_its_measure_needs(run, monkeypatch):
 
     monkeypatch.setattr(traces, "_read", spy)
     run.stack("entropy")
-    assert set(read) == {("entropy", "layer", "n_keys")}
+    assert set(read) == {("layer",), ("entropy", "layer", "n_keys")}
 
 
 def test_a_stack_of_a_part_is_that_part_of_the_whole(run):

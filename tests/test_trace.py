@@ -10,7 +10,7 @@ import xarray as xr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from attnent.store.traces import SchemaError, load_measure, load_trace, n_steps_of, save_trace
+from attnent.store.traces import SchemaError, extent_of, load_measure, load_trace, save_trace
 from attnent.trace import (
     DERIVED,
     MEASURES,
@@ -190,7 +190,7 @@ def test_a_measure_read_alone_is_that_of_the_whole_trace(tmp_path, name):
     np.testing.assert_array_equal(alone.values, wanted.values)
     assert alone.attrs == wanted.attrs
     assert alone["layer_kind"].values.tolist() == wanted["layer_kind"].values.tolist()
-    assert n_steps_of(tmp_path / "a.safetensors") == N_STEPS
+    assert extent_of(tmp_path / "a.safetensors").n_steps == N_STEPS
 
 
 def test_every_name_has_a_title_and_a_unit_and_an_unknown_one_its_own_words():

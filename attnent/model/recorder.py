@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import xarray as xr
+from transformers import PreTrainedModel
 
 from attnent.attention.layers import chosen, indices
 from attnent.attention.tops import TopKeys, top_keys_of
@@ -19,6 +20,7 @@ from attnent.cluster.sharing import Make, shared
 from attnent.cluster.workers import Workers, workers_of
 from attnent.model.batches import Work, plan_batches
 from attnent.model.generation import derive_seed, writing
+from attnent.model.images import Tokenizer, asker_of, digests_of, tokenizer_of
 from attnent.model.loading import name_of, revision_of, weights_of
 from attnent.model.prompts import encode_prompts, template_digest
 from attnent.model.replaying import reading
@@ -31,7 +33,7 @@ from attnent.trace import part_of, recorded_for
 
 def record(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     examples: pd.DataFrame,
     *,
     task: str,
@@ -51,8 +53,9 @@ def record(
 ) -> Run:
     """Generate a response to every example and keep its Trace; what is recorded already is not done again.
 
-    `examples` has a row an example with at least the columns `id` and `prompt`. With `reads`, the name of another
-    column, nothing is generated: the text in it is the response, whoever wrote it, and is read by `replay`. `columns`
+    `examples` has a row an example with at least the columns `id` and `prompt`; a column `images` holds the path of an
+    image that the prompt is about, a list of them, or None. With `reads`, the name of another column, nothing is
+    generated: the text in it is the response, whoever wrote it, and is read by `replay`. `columns`
     and `top_keys` as in `generate`. Of large models less can be kept: these `measures` alone (and the entropy, and what
     derived ones are made of), these `layers` alone. The folder is out_dir/task/model/<digest of the parameters>, or
     `folder` where given. Killed at any moment and called again with the same arguments it goes on, and ends with the
@@ -62,19 +65,21 @@ def record(
     RunError, PromptError, CaptureError, or ValueError for a setting out of range.
     """
     check_examples(examples)
+    tokenizer = tokenizer_of(model, tokenizer)
     sampling: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     tops = top_keys_of(model, top_keys)
     crew = workers_of(workers, on_gpu=model.device.type == "cuda")
     kept_measures, kept_layers = recorded_for(measures), chosen("layers", layers, indices(model))
     prompts, ids = examples["prompt"].tolist(), examples["id"].tolist()
+    images = examples["images"].tolist() if "images" in examples else None
     if reads is None:
-        encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
+        encoded = encode_prompts(model, tokenizer, prompts, images, n_new_tokens=max_new_tokens)
         seeds = [derive_seed(seed, id_) for id_ in ids]
         settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-        items: tuple[list[Any], list[Any]] = encoded, seeds
+        items: tuple[list[Any], ...] = encoded, seeds
         make = functools.partial(writing, **settings, columns=columns, top_keys=top_keys)
     elif reads in examples:
-        items = prompts, examples[reads].tolist()
+        items = prompts, examples[reads].tolist(), images or [None] * len(prompts)
         make = functools.partial(reading, columns=columns, top_keys=top_keys)
     else:
         raise RunError(f"the examples have no column {reads!r} to read; they have {', '.join(examples.columns)}")
@@ -85,12 +90,13 @@ def record(
         "model": name_of(model),
         "revision": revision_of(model),
         "dtype": str(model.dtype).removeprefix("torch."),
-        "chat_template": template_digest(tokenizer),
+        "chat_template": template_digest(asker_of(model, tokenizer)),
         **(sampling if reads is None else {"reads": reads}),
         **({"columns": True} if columns else {}),
         **({"top_keys": tops._asdict()} if tops else {}),
         **({"measures": kept_measures} if measures is not None else {}),
         **({"layers": kept_layers} if layers is not None else {}),
+        **({"images": digest(digests_of(images))} if images else {}),
         "examples": digest(examples.to_dict(orient="records")),
     }
     if folder is None:
@@ -147,7 +153,17 @@ def record(
 def _keeping(make: Make, measures: Sequence[str], layers: Sequence[int] | None, *given: Any) -> Work:
     """The work that `make` gives, with these measures and layers alone: less travels, too."""
     work = make(*given)
-    return work._replace(traces_of=lambda batch: [part_of(one, measures, layers) for one in work.traces_of(batch)])
+
+    def kept(trace: xr.Dataset) -> xr.Dataset:
+        there = None if layers is None else [layer for layer in layers if layer in trace["layer"]]
+        if there == []:
+            raise RunError(
+                f"without an image no layer of {list(layers or ())} attends to anything; record one of "
+                f"{trace['layer'].values.tolist()} too"
+            )
+        return part_of(trace, measures, there)
+
+    return work._replace(traces_of=lambda batch: [kept(one) for one in work.traces_of(batch)])
 
 
 def git_commit() -> str | None:

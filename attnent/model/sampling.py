@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from attnent.model.batches import plan_batches
 from attnent.model.generation import derive_seed, writing
+from attnent.model.images import Tokenizer, tokenizer_of
 from attnent.model.prompts import encode_prompts
 from attnent.progress import Progress
 from attnent.runs import Run, RunError
@@ -13,7 +14,7 @@ from attnent.runs import Run, RunError
 
 def add_samples(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     run: Run,
     n: int,
     *,
@@ -32,8 +33,10 @@ def add_samples(
     if n < 0:
         raise ValueError(f"n is {n}, but must be 0 or more samples")
     ids = run.recorded
-    prompts = run.examples.set_index("id")["prompt"].loc[ids].tolist()
-    encoded = encode_prompts(model, tokenizer, prompts, n_new_tokens=max_new_tokens)
+    asked = run.examples.set_index("id").loc[ids]
+    images = asked["images"].tolist() if "images" in asked else None
+    tokenizer = tokenizer_of(model, tokenizer)
+    encoded = encode_prompts(model, tokenizer, asked["prompt"].tolist(), images, n_new_tokens=max_new_tokens)
     names = [
         f"sample {number} at {temperature}, seed {seed}, at most {max_new_tokens} tokens" for number in range(1, n + 1)
     ]

@@ -6,6 +6,7 @@ Prints one line of JSON, {"loading": seconds, "tokens_per_second": number}; a st
 import argparse
 import json
 import time
+from typing import Any
 
 from attnent.model.generation import generate
 from attnent.model.loading import load_model
@@ -25,7 +26,8 @@ def main() -> None:
     start = time.monotonic()
     model, tokenizer = load_model(chosen.model, dtype=chosen.dtype, device_map=chosen.device_map)
     loaded = time.monotonic()
-    prompts, settings = [PROMPT] * chosen.batch_size, {"batch_size": chosen.batch_size, "progress": False}
+    prompts = [PROMPT] * chosen.batch_size
+    settings: dict[str, Any] = {"batch_size": chosen.batch_size, "progress": False}
     generate(model, tokenizer, prompts[:1], max_new_tokens=2, **settings)  # what the first pass sets up
     begun = time.monotonic()
     traces = generate(model, tokenizer, prompts, max_new_tokens=N_STEPS, temperature=1.0, **settings)

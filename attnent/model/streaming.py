@@ -18,8 +18,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCrite
 
 from attnent.attention.capture import LayerStats, Watch, stats_of_pass
 from attnent.model.assembly import TokenStats, assemble, eos_ids, of_item
-from attnent.model.batches import in_memory
+from attnent.model.batches import in_memory, inputs_of
 from attnent.model.generation import Chooser, check_settings, item_seeds, sampling_of, write
+from attnent.model.images import Tokenizer, tokenizer_of
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompts
 from attnent.model.spelling import Speller, spell
 from attnent.trace import joined
@@ -35,9 +36,10 @@ class _Step(NamedTuple):
 
 def stream(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     prompt: Prompt,
     *,
+    images: Any = None,
     max_new_tokens: int = 256,
     temperature: float = 0.0,
     seed: int = 0,
@@ -47,11 +49,12 @@ def stream(
     Each Trace has one step, t at the t-th. Its `token` is the text that is new, so that joined they are the response:
     nothing for a special token or the part of a character, which comes with the part that completes it. Its attribute
     `response` is the text so far, `finish_reason` "" before the last step. Closing the iterator stops the model and
-    restores it. Raises what `generate` raises.
+    restores it. `images` are those of the prompt, as one entry of `generate` has them. Raises what `generate` raises.
     """
     check_settings(max_new_tokens, temperature)
-    [item] = encode_prompts(model, tokenizer, [prompt], n_new_tokens=max_new_tokens)
-    [own_seed] = item_seeds(seed, [prompt])
+    tokenizer = tokenizer_of(model, tokenizer)
+    [item] = encode_prompts(model, tokenizer, [prompt], [images], n_new_tokens=max_new_tokens)
+    [own_seed] = item_seeds(seed, [item.identity])
     return _traces(model, tokenizer, item, own_seed, max_new_tokens, temperature)
 
 
@@ -98,7 +101,7 @@ def _steps(
     teller = _Teller(model, chooser)
 
     def write_all(items: Sequence[EncodedPrompt]) -> Iterator[xr.Dataset]:
-        write(model, tokenizer, items, watch, chooser, [teller])
+        write(model, tokenizer, inputs_of(model, tokenizer, items), watch, chooser, [teller])
         return iter(())
 
     def run() -> None:

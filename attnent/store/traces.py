@@ -102,11 +102,21 @@ def load_measure(path: Path, name: str, *, belongs_to: str | None = None) -> xr.
     return measure(part, name)
 
 
-def n_steps_of(path: Path) -> int:
-    """How many steps a saved Trace has, from its header alone. Raises TraceError where that is damaged."""
+class Extent(NamedTuple):
+    """How large a Trace is."""
+
+    layers: dict[int, str]  # the kind of each
+    n_heads: int
+    n_steps: int
+
+
+def extent_of(path: Path, *, belongs_to: str | None = None) -> Extent:
+    """How large a saved Trace is, its measures unread. Raises TraceError as `load_trace` does."""
+    texts, arrays = _read(path, ["layer"], belongs_to)
     try:
         with safe_open(path, framework="numpy") as file:
-            return file.get_slice("token_id").get_shape()[0]
+            _, n_heads, n_steps = file.get_slice("entropy").get_shape()
+        return Extent(dict(zip(arrays["layer"].tolist(), json.loads(texts.layer_kind), strict=True)), n_heads, n_steps)
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
 
