@@ -17,6 +17,7 @@ _NAMES = {
     "model.recorder": ("record",),
     "model.replaying": ("read_again", "replay"),
     "model.sampling": ("add_samples",),
+    "model.states": ("trace_of_states",),
     "attention.tops": ("TopKeys",),
     "runs": ("load_runs", "Run", "RunError"),
     "store.folders": ("model_name", "out_folder"),
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from attnent.model.recorder import record
     from attnent.model.replaying import read_again, replay
     from attnent.model.sampling import add_samples
+    from attnent.model.states import trace_of_states
     from attnent.runs import Run, RunError, load_runs
     from attnent.show import knobs, plots, words, worth
     from attnent.show.scrubber import Scrubber, ScrubberError

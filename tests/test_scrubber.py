@@ -120,6 +120,14 @@ def test_candidates_have_the_text_that_a_response_or_the_tokenizer_gives_them():
     assert header_of(Scrubber(trace, decode=lambda id_: f"<{id_}>"))["texts"][str(ids[0, 3])] == f"<{ids[0, 3]}>"
 
 
+def test_candidates_that_are_missing_are_not_decoded():
+    trace = made_up_trace(["one", "two"])
+    trace["candidate_id"][0] = -1
+    trace["candidate_probability"][0] = np.nan
+    texts = header_of(Scrubber(trace, decode=lambda id_: f"<{id_}>"))["texts"]
+    assert "-1" not in texts
+
+
 def test_tokens_that_are_parts_of_one_character_are_grouped():
     trace = made_up_trace(list("a🙂🙂🙂bc"), spans=[(0, 1), (1, 2), (1, 2), (1, 2), (2, 3), (3, 4)])
     assert header_of(Scrubber(trace))["responses"][0]["groups"] == [[1, 4]]

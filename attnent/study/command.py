@@ -136,8 +136,8 @@ def _add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     replay = commands.add_parser(
         "replay",
         help="let a model read the responses of a log, and keep the Run",
-        description="Reads the responses of a log of lm-evaluation-harness (samples_*.jsonl), Inspect (.eval), an OpenAI "
-        "batch or vLLM, or of a jsonl with prompt and response a line, and keeps a Run of what the model attends to. "
+        description="Reads the responses of a log of lm-evaluation-harness (samples_*.jsonl), Inspect (.eval), vLLM or "
+        "an OpenAI batch, or of a jsonl with prompt and response a line, and keeps a Run of what the model attends to. "
         "Where a log has token ids, as vLLM's, these very tokens are read.",
     )
     replay.add_argument("log", type=Path, metavar="LOG")

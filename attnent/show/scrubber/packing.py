@@ -327,7 +327,8 @@ def _texts(
 ) -> dict[int, str]:
     """The text of each candidate's id: decoded, or else as the response holds it."""
     if decode is not None:
-        return {id_: str(decode(id_)) for id_ in np.unique(trace["candidate_id"]).tolist() if id_ not in known}
+        ids = np.unique(trace["candidate_id"]).tolist()
+        return {id_: str(decode(id_)) for id_ in ids if id_ >= 0 and id_ not in known}
     parts = {step for first, stop in groups for step in range(first, stop)}
     tokens = zip(trace["token_id"].values.tolist(), trace["token"].values, strict=True)
     return {id_: str(token) for step, (id_, token) in enumerate(tokens) if step not in parts}
