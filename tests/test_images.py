@@ -391,6 +391,11 @@ def test_bad_images_are_one_clear_sentence(seeing, prompts, images, complaint):
     assert "\n" not in str(refusal.value)
 
 
+def test_token_ids_of_an_image_without_it_are_refused(seeing):
+    with pytest.raises(PromptError, match="prompt 0 holds token ids of an image, but no image; give text"):
+        run(*seeing, [[3, seeing[0].config.image_token_id]])
+
+
 def test_a_file_that_is_no_image_is_one_clear_sentence(seeing, tmp_path):
     for content in (b"", b"no image", b"\x89PNG\r\n\x1a\n\x00\x00"):
         with pytest.raises(PromptError, match="of prompt 0 cannot be read as an image"):

@@ -89,6 +89,8 @@ def encoded_prompt(
     processor = processor_of(model)
     if processor is None or is_token_ids(prompt) or _template_of(processor) is None:
         token_ids = encode_prompt(tokenizer, prompt, name=name)
+        if is_token_ids(prompt) and getattr(model.config, "image_token_id", None) in token_ids:
+            raise PromptError(f"{name} holds token ids of an image, but no image; give text, and the image beside it")
         return EncodedPrompt(text_of_ids(tokenizer, token_ids) if is_token_ids(prompt) else prompt, token_ids)
     text = _rendered(processor, in_parts(prompt, 0, name))
     return EncodedPrompt(prompt, list(tokenizer(text, add_special_tokens=needs_bos(tokenizer, text)).input_ids))

@@ -46,6 +46,7 @@ def record(
     reads: str | None = None,
     columns: bool = False,
     top_keys: int | TopKeys = 0,
+    compiled: bool = False,
     measures: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
     workers: int | Workers = 1,
@@ -55,7 +56,7 @@ def record(
 
     `examples` has a row an example with at least the columns `id` and `prompt`; a column `images` holds the path of an
     image that the prompt is about, a list of them, or None. With `reads`, the name of another column, nothing is
-    generated: the text in it is the response, whoever wrote it, and is read by `replay`. `columns`
+    generated: the text or the token ids in it are the response, whoever wrote it, and are read by `replay`. `columns`
     and `top_keys` as in `generate`. Of large models less can be kept: these `measures` alone (and the entropy, and what
     derived ones are made of), these `layers` alone. The folder is out_dir/task/model/<digest of the parameters>, or
     `folder` where given. Killed at any moment and called again with the same arguments it goes on, and ends with the
@@ -77,7 +78,7 @@ def record(
         seeds = [derive_seed(seed, id_) for id_ in ids]
         settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
         items: tuple[list[Any], ...] = encoded, seeds
-        make = functools.partial(writing, **settings, columns=columns, top_keys=top_keys)
+        make = functools.partial(writing, **settings, columns=columns, top_keys=top_keys, compiled=compiled)
     elif reads in examples:
         items = prompts, examples[reads].tolist(), images or [None] * len(prompts)
         make = functools.partial(reading, columns=columns, top_keys=top_keys)

@@ -93,7 +93,7 @@ def reason_against(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase
     from jinja2 import TemplateError
 
     from attnent.attention.layers import context_length
-    from attnent.model.prompts import PromptError, encode_prompt
+    from attnent.model.prompts import PromptError, encode_prompt, encoded_prompt
 
     if row.prompt is None and not row.prompt_ids:
         return "no prompt"
@@ -103,7 +103,7 @@ def reason_against(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase
     if not response_ids:
         return "empty response"
     try:
-        n_prompt = len(encode_prompt(tokenizer, row.prompt_ids or row.prompt))
+        n_prompt = len(encoded_prompt(model, tokenizer, row.prompt_ids or row.prompt).token_ids)
         encode_prompt(tokenizer, response_ids, name="the response")
     except (PromptError, TemplateError) as error:
         return str(error)
