@@ -1,7 +1,8 @@
 """What capture costs: `python benchmarks/capture.py` prints a table of time and memory, and of the targets.
 
-Four cases. `decode`: forward passes of one token after a prompt. `memory`: peak of a prompt pass. `replay`: reading a
-response against writing it. `study`: responses a second into a Run folder. Three methods, all given the same tokens:
+Five cases. `decode`: forward passes of one token after a prompt. `prompt`: a prompt pass whose every row is measured.
+`memory`: peak of a prompt pass. `replay`: reading a response against writing it. `study`: responses a second into a Run
+folder. Three methods, all given the same tokens:
 
 - plain: sdpa attention, nothing recorded
 - capture: what `attnent.generate` does at each step, measures of attention and of the next-token distribution
@@ -64,6 +65,7 @@ class Sizes:
     decode_batches: tuple[tuple[int, bool], ...] = ((1, False), (8, False), (8, True))  # size, and whether padded
     n_steps: int = 32  # timed decoding steps in a round
     n_original_steps: int = 2  # of these the original's method makes so many
+    rows_prompts: tuple[int, ...] = (512, 2_048)  # tokens, all of whose rows are measured
     memory_prompt: int = 2_048  # tokens
     memory_rounds: tuple[tuple[str, int], ...] = ((SHAPED, 1), (BUNDLED, 3))  # model, and how often
     replays: tuple[tuple[int, int], ...] = ((128, 128), (512, 64))  # tokens of prompt and response
@@ -77,6 +79,7 @@ class Sizes:
 QUICK = Sizes(
     n_rounds=2,
     decode_prompts=(64, 2_048),
+    rows_prompts=(512,),
     memory_rounds=((BUNDLED, 1),),
     replays=((64, 32),),
     n_replay_rounds=1,
@@ -123,6 +126,13 @@ def capture(model: PreTrainedModel, passes: Passes) -> Any:
         joined = [torch.cat(steps, dim=2) for steps in zip(*attentions, strict=True)]
         layers = stats_of_pass(model, joined, watch.deferred)
     return layers, [torch.stack(steps, dim=1) for steps in zip(*tokens, strict=True)]
+
+
+def all_rows(model: PreTrainedModel, passes: Passes) -> Any:
+    """The measures of every row of each pass."""
+    with ae.capture(model, prompt_rows=True) as recording:
+        plain(model, passes)
+    return recording.passes
 
 
 def eager(model: PreTrainedModel, passes: Passes) -> list[tuple[Tensor, ...]]:
@@ -314,6 +324,22 @@ def measure_decoding(name: str, sizes: Sizes, start: float) -> pd.DataFrame:
     return pd.concat(frames)
 
 
+def measure_prompt(sizes: Sizes, start: float) -> pd.DataFrame:
+    """Seconds of a prompt pass, and of one whose every row is measured, with the part of the 1B shape that decodes."""
+    part = replace(
+        sizes, n_layers=sizes.n_layers // sizes.decode_part, vocabulary=sizes.vocabulary // sizes.decode_part
+    )
+    model, _ = load(SHAPED, part)
+    frames = []
+    for n_prompt in sizes.rows_prompts:
+        report(start, f"all rows of a prompt: {SHAPED}, {n_prompt} tokens")
+        ids = some_tokens(model, 1, n_prompt)
+        passes = [{"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": True, "logits_to_keep": 1}]
+        methods = {method.__name__: partial(method, model, passes) for method in (plain, all_rows)}
+        frames.append(take_turns(methods, sizes.n_rounds).assign(case="prompt", model=SHAPED, prompt=n_prompt, batch=1))
+    return pd.concat(frames)
+
+
 def peak_extra_memory(name: str, method: Method, sizes: Sizes, n_threads: int) -> float:
     """MiB by which the memory of this process peaks in a prompt pass above what it holds with the model loaded."""
     torch.set_num_threads(n_threads)
@@ -450,6 +476,24 @@ def decoding_table(measured: pd.DataFrame) -> tuple[pd.DataFrame, list[Target]]:
     return pd.DataFrame(rows), targets
 
 
+def prompt_table(measured: pd.DataFrame) -> tuple[pd.DataFrame, list[Target]]:
+    rows, targets = [], []
+    for (name, n_prompt), times in measured.groupby(["model", "prompt"], sort=False):
+        seconds, cost = times[times["method"] == "plain"]["cpu_s"], ratios(times, "all_rows", "plain")
+        rows.append(
+            {
+                "model": name,
+                "prompt": n_prompt,
+                "plain, CPU s": f"{seconds.median():.2f}",
+                "all rows / plain": spread(cost),
+            }
+        )
+        targets.append(
+            Target(f"all rows of a prompt over a plain pass, {name}, {n_prompt:,}", cost.median(), 1.2, False)
+        )
+    return pd.DataFrame(rows), targets
+
+
 def memory_table(measured: pd.DataFrame) -> tuple[pd.DataFrame, list[Target]]:
     rows, targets = [], []
     for name, peaks in measured.groupby("model", sort=False):
@@ -518,12 +562,19 @@ def target_table(targets: list[Target]) -> pd.DataFrame:
     )
 
 
-TABLES = {"decode": decoding_table, "memory": memory_table, "replay": replay_table, "study": study_table}
+TABLES = {
+    "decode": decoding_table,
+    "prompt": prompt_table,
+    "memory": memory_table,
+    "replay": replay_table,
+    "study": study_table,
+}
 NOTES = {
     "decode": "Decoding. The cache holds random keys and values in place of a prompt pass, which the original could "
     "not make at the larger sizes: the last column is what it keeps of one. Padded: item i of the batch has i + 1 "
     "padding tokens on the left, as prompts of unequal length have. The 1B shape has the widths of Llama 3.2 1B in "
     "bfloat16 and random weights; here an eighth of its layers and vocabulary, so that each has its share of the time.",
+    "prompt": "A prompt pass with all its rows measured, against one that is not watched.",
     "memory": "Peak memory of a prompt pass above the loaded model, each method in its own process.",
     "replay": "Reading a response in one pass against writing it, prompt pass included in both.",
     "study": "Whole study: factual and creative prompts to a finished Run folder, against the original's method with "
@@ -558,6 +609,8 @@ def measure(cases: Iterable[str], sizes: Sizes, *, model: str, n_threads: int) -
     measured = {}
     if "decode" in cases:
         measured["decode"] = pd.concat([measure_decoding(name, sizes, start) for name in (SHAPED, model)])
+    if "prompt" in cases:
+        measured["prompt"] = measure_prompt(sizes, start)
     if "memory" in cases:
         rounds = [(model if name == BUNDLED else name, n_rounds) for name, n_rounds in sizes.memory_rounds]
         measured["memory"] = pd.concat([measure_memory(*one, sizes, n_threads, start) for one in rounds])

@@ -31,6 +31,7 @@ def smallest(benchmark):
         decode_batches=((1, False), (3, True)),
         n_steps=2,
         n_original_steps=1,
+        rows_prompts=(16,),
         memory_prompt=32,
         memory_rounds=(("tiny", 1),),
         replays=((8, 3),),
@@ -43,10 +44,10 @@ def smallest(benchmark):
 
 
 def test_every_case_ends_in_a_table_and_a_verdict(benchmark, smallest):
-    measured = benchmark.measure(["decode", "replay", "study"], smallest, model="tiny", n_threads=1)
+    measured = benchmark.measure(["decode", "prompt", "replay", "study"], smallest, model="tiny", n_threads=1)
     text = benchmark.summary(measured, {"threads": 1})
     json.dumps({case: frame.to_dict(orient="records") for case, frame in measured.items()})
-    assert text.count("\n| --- |") == 4  # three cases and the targets
+    assert text.count("\n| --- |") == 5  # four cases and the targets
     assert re.search(r"(not )?met \|", text)
     assert all((frame["cpu_s"] > 0).all() and (frame["wall_s"] > 0).all() for frame in measured.values())
 

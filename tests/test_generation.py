@@ -13,7 +13,7 @@ from conftest import CONTEXT, N_HEADS, N_LAYERS, byte_level_tokenizer
 from scipy import stats as scipy_stats
 from transformers import GenerationConfig
 
-from attnent.attention.capture import Watch
+from attnent.attention.capture import CaptureError, Watch
 from attnent.model.assembly import _stack_layers
 from attnent.model.batches import plan_batches
 from attnent.model.generation import Chooser, attention_row, derive_seed, generate, item_seeds
@@ -499,3 +499,23 @@ def test_layers_with_fewer_heads_are_filled_up_with_missing():
     assert stacked.shape == (2, 3, 7)
     assert np.isnan(stacked).sum(axis=(1, 2)).tolist() == [7, 0]
     assert np.isnan(stacked[0, 2]).all()
+
+
+# ---- compiled decoding
+
+
+@pytest.mark.parametrize("more", [{"columns": True}, {"top_keys": 2}])
+def test_compiled_decoding_keeps_neither_columns_nor_top_keys(llama, tokenizer, more):
+    with pytest.raises(ValueError, match="leave these out"):
+        generate(llama, tokenizer, ["thing"], max_new_tokens=2, compiled=True, progress=False, **more)
+
+
+def test_a_model_that_cannot_be_compiled_in_one_graph_is_refused_in_one_sentence(llama, tokenizer, monkeypatch):
+    def breaking(*args, **kwargs):
+        torch._dynamo.graph_break()
+        return type(llama).forward(llama, *args, **kwargs)
+
+    monkeypatch.setattr(llama, "forward", breaking, raising=False)
+    with pytest.raises(CaptureError, match="cannot be compiled into one graph") as refusal:
+        generate(llama, tokenizer, ["thing"], max_new_tokens=2, compiled=True, progress=False)
+    assert "\n" not in str(refusal.value)

@@ -33,6 +33,7 @@ from attnent.attention.deferral import Deferred
 from attnent.attention.tops import TopKeys, Tops, top_keys_of
 from attnent.model.assembly import TokenStats, assemble, ending, eos_ids, of_item, token_stats_
 from attnent.model.batches import Work, by_kind, in_batches, inputs_of, pad_id
+from attnent.model.compiling import in_one_graph, with_static_cache
 from attnent.model.images import Tokenizer, pictures, tokenizer_of
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompts, encoded_prompt
 from attnent.model.spelling import spell
@@ -52,6 +53,7 @@ def generate(
     seed: int | Sequence[int] = 0,
     columns: bool = False,
     top_keys: int | TopKeys = 0,
+    compiled: bool = False,
     progress: bool = True,
 ) -> list[xr.Dataset]:
     """One Trace for each prompt, in order.
@@ -63,13 +65,14 @@ def generate(
     before in the list, never on the batch; a sequence gives each item its own seed. Alone and in a batch the numbers
     agree to float32 rounding (1e-4; matrix products add up in another order). With `columns` a Trace also has what each
     key receives (KEY_MEASURES of trace.py), and with `top_keys` the keys of largest weight of each row: so many of all
-    layers and heads, or as TopKeys says. Batches that do not fit a CUDA device are halved. Raises PromptError,
-    CaptureError, ModelError for images without a processor, or ValueError for a setting out of range.
+    layers and heads, or as TopKeys says. `compiled` decodes by torch.compile over a static cache: the same numbers to
+    float32 rounding, after a wait for the compiler. Batches that do not fit a CUDA device are halved. Raises
+    PromptError, CaptureError, ModelError for images without a processor, or ValueError for a setting out of range.
     """
     tokenizer = tokenizer_of(model, tokenizer)
     encoded = encode_prompts(model, tokenizer, prompts, images, n_new_tokens=max_new_tokens)
     settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-    settings |= {"columns": columns, "top_keys": top_keys}
+    settings |= {"columns": columns, "top_keys": top_keys, "compiled": compiled}
     work = writing(model, tokenizer, encoded, item_seeds(seed, [one.identity for one in encoded]), **settings)
     return in_batches(work, batch_size, doing="generating", progress=progress)
 
@@ -124,16 +127,20 @@ def writing(
     temperature: float,
     columns: bool = False,
     top_keys: int | TopKeys = 0,
+    compiled: bool = False,
 ) -> Work:
     """A response to each prompt with its own seed; a batch that does not fit the device's memory is halved."""
     check_settings(max_new_tokens, temperature)
-    asked = top_keys_of(model, top_keys)
+    asked, n_tokens = top_keys_of(model, top_keys), [len(one.token_ids) for one in encoded]
+    if compiled and (columns or asked):
+        raise ValueError("compiled decoding keeps neither columns nor top keys; leave these out, or `compiled`")
+    n_positions = max(n_tokens) + max_new_tokens if compiled else None
 
     def run(batch: Sequence[int]) -> Iterator[xr.Dataset]:
         items, own = [encoded[index] for index in batch], [seeds[index] for index in batch]
-        return _run_batch(model, tokenizer, items, own, max_new_tokens, temperature, columns, asked)
+        return _run_batch(model, tokenizer, items, own, max_new_tokens, temperature, columns, asked, n_positions)
 
-    return Work([len(one.token_ids) for one in encoded], lambda batch: by_kind(run, batch, encoded))
+    return Work(n_tokens, lambda batch: by_kind(run, batch, encoded))
 
 
 def check_settings(max_new_tokens: int, temperature: float) -> None:
@@ -155,18 +162,20 @@ def _run_batch(
     temperature: float,
     columns: bool,
     top_keys: TopKeys | None,
+    n_positions: int | None,
 ) -> Iterator[xr.Dataset]:
     ends = eos_ids(model, tokenizer)
     inputs = inputs_of(model, tokenizer, items)
     received = Columns(inputs["attention_mask"].bool(), n_new=max_new_tokens, ends=sorted(ends)) if columns else None
     tops = Tops(top_keys) if top_keys else None
     none_yet = torch.zeros(1, dtype=torch.long, device=model.device)
-    watch = Watch(n_generated=none_yet, columns=received, tops=tops, deferred=Deferred(received, tops))
+    deferred = Deferred(received, tops) if n_positions is None else None  # a graph keeps nothing for later
+    watch = Watch(n_generated=none_yet, columns=received, tops=tops, deferred=deferred)
     chooser = Chooser(watch, seeds, max_new_tokens, temperature)
-    written, attentions = write(model, tokenizer, inputs, watch, chooser)
+    written, attentions = write(model, tokenizer, inputs, watch, chooser, n_positions=n_positions)
     with torch.inference_mode():
         joined = [torch.cat(steps, dim=2).cpu() for steps in zip(*attentions, strict=True)]
-        layers = stats_of_pass(model, joined, watch.deferred)
+        layers = stats_of_pass(model, joined, deferred)
     tokens = chooser.stats()
     sampling = sampling_of(max_new_tokens, temperature)
     for row, (item, seed) in enumerate(zip(items, seeds, strict=True)):
@@ -201,8 +210,12 @@ def write(
     watch: Watch,
     chooser: "Chooser",
     stopping: Sequence[StoppingCriteria] = (),
+    n_positions: int | None = None,
 ) -> tuple[list[list[int]], Sequence[Any]]:
-    """transformers' own loop: the ids written to each prompt, and the `attentions` of every pass."""
+    """transformers' own loop: the ids written to each prompt, and the `attentions` of every pass.
+
+    With `n_positions` it is compiled, over a cache of that length.
+    """
     config = GenerationConfig(
         max_new_tokens=chooser.max_new_tokens,
         do_sample=False,
@@ -210,8 +223,9 @@ def write(
         pad_token_id=pad_id(tokenizer),
         return_dict_in_generate=True,
         output_attentions=True,
+        **({} if n_positions is None else with_static_cache(n_positions)),
     )
-    with watching(model, watch), _no_defaults(model), torch.inference_mode():
+    with watching(model, watch), _no_defaults(model), in_one_graph(model), torch.inference_mode():
         writer: Any = model  # `generate` comes from a mixin that PreTrainedModel does not declare
         outputs = writer.generate(
             **inputs,

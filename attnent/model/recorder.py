@@ -56,14 +56,14 @@ def record(
 
     `examples` has a row an example with at least the columns `id` and `prompt`; a column `images` holds the path of an
     image that the prompt is about, a list of them, or None. With `reads`, the name of another column, nothing is
-    generated: the text or the token ids in it are the response, whoever wrote it, and are read by `replay`. `columns`
-    and `top_keys` as in `generate`. Of large models less can be kept: these `measures` alone (and the entropy, and what
-    derived ones are made of), these `layers` alone. The folder is out_dir/task/model/<digest of the parameters>, or
-    `folder` where given. Killed at any moment and called again with the same arguments it goes on, and ends with the
-    same numbers (bit by bit on the same device and number of threads): the batches are those of the whole list, and
-    each response has its own random numbers. So it does with more than one of `workers`, which share the batches:
-    processes of Ray that each hold a model, of the cluster that RAY_ADDRESS names or else of this machine. Raises
-    RunError, PromptError, CaptureError, or ValueError for a setting out of range.
+    generated: the text or the token ids in it are the response, whoever wrote it, and are read by `replay`. `columns`,
+    `top_keys` and `compiled` as in `generate`. Of large models less can be kept: these `measures` alone (and the
+    entropy, and what derived ones are made of), these `layers` alone. The folder is out_dir/task/model/<digest of the
+    parameters>, or `folder` where given. Killed at any moment and called again with the same arguments it goes on, and
+    ends with the same numbers (bit by bit on the same device and number of threads): the batches are those of the whole
+    list, and each response has its own random numbers. So it does with more than one of `workers`, which share the
+    batches: processes of Ray that each hold a model, of the cluster that RAY_ADDRESS names or else of this machine.
+    Raises RunError, PromptError, CaptureError, or ValueError for a setting out of range.
     """
     check_examples(examples)
     tokenizer = tokenizer_of(model, tokenizer)
@@ -79,6 +79,8 @@ def record(
         settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
         items: tuple[list[Any], ...] = encoded, seeds
         make = functools.partial(writing, **settings, columns=columns, top_keys=top_keys, compiled=compiled)
+    elif compiled:
+        raise ValueError("compiled is of decoding, and a text that is read is not decoded; leave one of both out")
     elif reads in examples:
         items = prompts, examples[reads].tolist(), images or [None] * len(prompts)
         make = functools.partial(reading, columns=columns, top_keys=top_keys)
@@ -95,6 +97,7 @@ def record(
         **(sampling if reads is None else {"reads": reads}),
         **({"columns": True} if columns else {}),
         **({"top_keys": tops._asdict()} if tops else {}),
+        **({"compiled": True} if compiled else {}),
         **({"measures": kept_measures} if measures is not None else {}),
         **({"layers": kept_layers} if layers is not None else {}),
         **({"images": digest(digests_of(images))} if images else {}),
