@@ -1,8 +1,10 @@
 """A Trace: the record of one response, a plain `xarray.Dataset`; and the quantities derived from it.
 
     dims    layer (the model's own indices), head, step
-    data    the measures below, or those that were asked for, (layer, head, step) float32; missing is NaN. Where columns
-            were asked for, also what each key receives, (layer, head, key) float32: key is a position of prompt and
+    data    the measures below, or those that were asked for, (layer, head, step) float32; missing is NaN. They are of
+            weights on keys alone, which add up to 1; where a layer has a learned sink, sink_share is the share of the
+            softmax that goes to it, and the model's own weights are 1 - share of these. Where columns were asked for,
+            also what each key receives, (layer, head, key) float32: key is a position of prompt and
             response but the last token. Where top keys were asked for, top_key int32 and top_weight float32 (top_layer,
             top_head, step, place): the keys of largest weight and their weights, descending, the lower of equal ones
             first; -1 and NaN for none
@@ -38,6 +40,7 @@ MEASURES = {
     "self_mass": ("weight on the query's own position", "1"),
     "previous_mass": ("weight on the previous position", "1"),
 }
+SINK_MEASURES = {"sink_share": ("share of the softmax that goes to a learned sink", "1")}
 KEY_MEASURES = {
     "received_mass": ("mean weight from the queries that see the key, its own included", "1"),
     "own_mass": ("weight of the key's own query on it", "1"),
@@ -101,12 +104,13 @@ def make_trace(
 ) -> xr.Dataset:
     """Assemble a Trace and check it against the schema.
 
-    `measures` maps MEASURES, or some of them with the entropy, to (layer, head, step); `n_keys` is (layer, step);
+    `measures` maps MEASURES, or some of them with the entropy, to (layer, head, step), and SINK_MEASURES where a layer
+    has a learned sink; `n_keys` is (layer, step);
     `steps` maps STEP_NUMBERS to (step,) and CANDIDATES to (step, rank); `keys`, where given, maps KEY_MEASURES to
     (layer, head, key), and `tops` TOP_KEYS to what a Trace has of them. Raises TraceError where something is missing or
     left over.
     """
-    if not {"entropy"} <= set(measures) <= set(MEASURES):
+    if not {"entropy"} <= set(measures) <= {*MEASURES, *SINK_MEASURES}:
         raise TraceError(
             f"a Trace has some of the measures {list(MEASURES)}, the entropy always, but these were given: "
             f"{sorted(measures)}"
@@ -125,7 +129,7 @@ def make_trace(
                 {"long_name": what, "units": unit},
             )
             for dims, values, known in (
-                (("layer", "head", "step"), measures, MEASURES),
+                (("layer", "head", "step"), measures, MEASURES | SINK_MEASURES),
                 (("layer", "head", "key"), keys, KEY_MEASURES),
                 (("top_layer", "top_head", "step", "place"), tops, TOP_MEASURES),
             )
@@ -346,9 +350,9 @@ _NEEDED = {  # what is recorded, beside the number of keys; of all others the en
 
 def needed_by(name: str) -> tuple[str, ...]:
     """The recorded measures that a measure is made of. Raises TraceError for an unknown name."""
-    if name in MEASURES:
-        return (name,)
     _check_measure(name)
+    if name in MEASURES or name in SINK_MEASURES:
+        return (name,)
     return _NEEDED.get(name, ("entropy",))
 
 
@@ -358,14 +362,14 @@ def measures_in(trace: xr.Dataset) -> list[str]:
 
 
 def _check_measure(name: str) -> None:
-    if name not in MEASURES and name not in DERIVED:
+    if name not in MEASURES and name not in DERIVED and name not in SINK_MEASURES:
         raise TraceError(f"there is no measure {name!r}; choose one of {', '.join([*MEASURES, *DERIVED])}")
 
 
 def title_and_unit(name: str) -> tuple[str, str]:
     """The long name of a measure, a token's number or a column of a run's tables, and its unit ("1": none)."""
     derived = {name: about for name, (_, *about) in DERIVED.items()}
-    known = MEASURES | KEY_MEASURES | TOP_MEASURES | derived | _TOKEN_MEASURES | _COLUMNS
+    known = MEASURES | SINK_MEASURES | KEY_MEASURES | TOP_MEASURES | derived | _TOKEN_MEASURES | _COLUMNS
     title, unit = known.get(name, (name.replace("_", " "), "1"))
     return title, unit
 
@@ -401,7 +405,7 @@ def values_of(trace: xr.Dataset, name: str) -> np.ndarray:
 
 def _values_of(rows: _Rows, name: str) -> np.ndarray:
     _check_measure(name)
-    if name in MEASURES:
+    if name not in DERIVED:
         return rows.recorded(name)
     of_rows, _, _ = DERIVED[name]
     return of_rows(rows)

@@ -103,6 +103,11 @@ def assert_measures(got, wanted: dict[str, np.ndarray], *, atol: float = 1e-4) -
     assert max(errors.values()) <= atol, errors
 
 
+def sink_share(weights, visible) -> np.ndarray:
+    """(batch, head, query): what of a softmax (batch, head, query, key) is on no key that is visible."""
+    return 1 - np.where(np.asarray(visible)[:, None], np.asarray(weights, np.float64), 0.0).sum(-1)
+
+
 def columns(weights: np.ndarray, visible: np.ndarray) -> dict[str, np.ndarray]:
     """Of one item's weights (head, query, key) and visible (query, key): what each key receives, (head, key)."""
     weights = np.where(visible, np.asarray(weights, np.float64), 0.0)

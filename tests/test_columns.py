@@ -3,16 +3,18 @@
 import functools
 import shutil
 
+import families
 import numpy as np
 import oracle
 import pandas as pd
 import pytest
 import torch
 from conftest import N_HEADS, left_padded, random_llama
+from families import FAMILIES, OF_EACH_KIND, WINDOW
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from test_families import CHUNK, CROSS, FAMILIES, WINDOW, llama4, mllama, tiny, with_images
+from test_mllama import CROSS, mllama, with_images
 from test_trace import made
 from transformers import GenerationConfig
 
@@ -54,15 +56,10 @@ def positions_of(trace, tokenizer) -> torch.Tensor:
     return torch.tensor([[*prompt, *trace.token_id.values.tolist()[:-1]]])
 
 
-@torch.inference_mode()
 def eager_weights(model, ids: torch.Tensor) -> list[np.ndarray]:
-    before = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        weights = model(ids, attention_mask=torch.ones_like(ids), output_attentions=True).attentions
-    finally:
-        model.set_attn_implementation(before)
-    return [of_layer[0].numpy() for of_layer in weights]
+    """Of each layer, as shares of what is on keys: nothing of a learned sink."""
+    weights = families.eager_weights(model, input_ids=ids, attention_mask=torch.ones_like(ids))
+    return [(of_layer[0] / of_layer[0].sum(-1, keepdim=True)).numpy() for of_layer in weights]
 
 
 def assert_columns(trace, weights, *, atol=1e-5, limits=None):
@@ -119,10 +116,9 @@ def test_what_follows_an_end_of_text_gives_nothing_to_any_key(model, tokenizer):
         assert_columns(trace, eager_weights(model, positions_of(trace, tokenizer)))
 
 
-@pytest.mark.parametrize("name", ["mistral", "qwen2, windows", "gemma3", "cohere2", "gpt2", "opt"])
+@pytest.mark.parametrize("name", OF_EACH_KIND)
 def test_a_family_is_measured_as_its_eager_weights_say(name, tokenizer):
-    *made_of, windows = FAMILIES[name]
-    model, limits = tiny(*made_of), [{"window": window} for window in windows]
+    model, limits = FAMILIES[name].make(), FAMILIES[name].limits
     written = generate(model, tokenizer, PROMPTS)
     read = ae.replay(
         model, tokenizer, PROMPTS, [trace.token_id.values for trace in written], columns=True, progress=False
@@ -131,13 +127,6 @@ def test_a_family_is_measured_as_its_eager_weights_say(name, tokenizer):
     for trace in (*written, *read):
         weights = eager_weights(model, positions_of(trace, tokenizer))
         assert_columns(trace, weights, limits=limits, atol=5e-5)
-
-
-def test_chunked_layers_are_measured_over_the_queries_of_the_chunk(tokenizer):
-    model = llama4()
-    for trace in generate(model, tokenizer, PROMPTS[:3]):
-        weights = eager_weights(model, positions_of(trace, tokenizer))
-        assert_columns(trace, weights, limits=[{"chunk": CHUNK}, {}], atol=5e-5)
 
 
 @torch.inference_mode()

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import N_HEADS, N_LAYERS, WIDTH, left_padded, random_llama
+from families import FAMILIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_capture import gemma3, mistral
-from test_families import llama4
 from test_generation import PROMPTS
 from transformers import GenerationConfig
 
@@ -173,7 +173,9 @@ def test_what_is_not_certain_to_be_right_later_does_not_wait(odd):
     assert not Deferred().take(0, odd)
 
 
-@pytest.mark.parametrize("make_model", [mistral, gemma3, lambda: (llama4(), [5, None])], ids=["all", "some", "chunks"])
+@pytest.mark.parametrize(
+    "make_model", [mistral, gemma3, lambda: (FAMILIES["llama4"].make(), [5, None])], ids=["all", "some", "chunks"]
+)
 def test_layers_whose_caches_drop_keys_are_measured_at_once_and_the_others_later(make_model, tokenizer, monkeypatch):
     model, windows = make_model()
     waited, take = set(), Deferred.take

@@ -10,7 +10,7 @@ import threading
 import pytest
 import torch
 from conftest import byte_level_tokenizer, random_llama
-from test_families import mllama
+from test_mllama import mllama
 
 from attnent.model.loading import ModelError, load_model, revision_of
 

@@ -2,13 +2,17 @@
 
 transformers lets an attention function be registered by name. Ours returns the output of transformers' own `sdpa`
 function, bit for bit, and puts the measures of each watched row where the weights would be: a tensor of shape
-(batch, head, query, channel) that transformers then carries out of the model as one of its `attentions`.
-This room knows models only as modules with a `layer_idx`; it knows no tokenizer and no task.
+(batch, head, query, channel) that transformers then carries out of the model as one of its `attentions`. Of a model
+whose attention is eager, because it was loaded so or because sdpa knows no softcap and no learned sink, the output is
+that of its own eager function, whose weights of one layer are whole for a moment.
+This room knows models only as modules with the index of a layer; it knows no tokenizer and no task.
 """
 
+import functools
 import inspect
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,16 +21,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers.masking_utils import eager_mask, sdpa_mask
 
+from attnent.attention import CaptureError
 from attnent.attention.columns import Columns
 from attnent.attention.deferral import WAITS, Deferred
-from attnent.attention.layers import KINDS, kind_of, layered
+from attnent.attention.layers import KINDS, index_of, kind_of, layered
+from attnent.attention.overhearing import can_be_overheard, overhearing
 from attnent.attention.rows import MEASURES, Rows, exact, measure, receive
 from attnent.attention.tops import Tops
 
-NAME = "attnent"
-CHANNELS = (*MEASURES, "n_keys", "layer", "kind")
+NAME, EAGER = "attnent", "attnent_eager"
+CHANNELS = (*MEASURES, "n_keys", "layer", "kind")  # on layers with a learned sink, "sink_share" comes before "layer"
 
 # Keywords that models pass along and that do not change the weights beyond what the mask already says.
 _HARMLESS = {
@@ -34,14 +40,14 @@ _HARMLESS = {
     "deterministic", "num_items_in_batch", "output_attentions", "output_hidden_states", "output_router_logits",
     "return_dict",
 }  # fmt: skip
-
-
-class CaptureError(RuntimeError):
-    """Attention cannot be captured, or not exactly; the message says what to do."""
+_KNOWN_BY_EAGER = _HARMLESS | {"softcap", "s_aux"}
 
 
 class LayerStats(NamedTuple):
-    """The measures of one layer in one forward pass, each (batch, head, query); `kind` is one of KINDS."""
+    """The measures of one layer in one forward pass, each (batch, head, query); `kind` is one of KINDS.
+
+    They are of the weights on keys alone; where the layer has a learned sink, the model's own are 1 - share of these.
+    """
 
     entropy: Float[Tensor, "batch head query"]  # nat
     varentropy: Float[Tensor, "batch head query"]  # nat^2
@@ -53,6 +59,7 @@ class LayerStats(NamedTuple):
     previous_mass: Float[Tensor, "batch head query"]
     n_keys: Int[Tensor, "batch head query"]  # visible keys; padding never counts
     kind: str
+    sink_share: Float[Tensor, "batch head query"] | None = None  # of the softmax, to a learned sink; None without one
 
 
 @dataclass
@@ -113,41 +120,60 @@ def capture(model: PreTrainedModel, *, prompt_rows: bool = False) -> Generator[R
 
 @contextmanager
 def watching(model: PreTrainedModel, watch: Watch) -> Generator[None]:
-    """Switch every attention layer of the model to the capturing function, and back however the block is left."""
-    name = type(model).__name__
-    modules = layered(model)
-    if not modules or not model._can_set_attn_implementation():
+    """Have every attention layer of the model measured as `watch` says, until the block is left, however it is."""
+    modules = _watchable(model)
+    # Outer modules first: transformers hands what is set on a configuration down to those inside it.
+    configs: list[Any] = [m.config for m in model.modules() if hasattr(m, "config")]
+    before = [(config, config._attn_implementation) for config in configs]
+    with ExitStack() as stack:
+        for reader in _image_readers(modules):
+            handle = reader.register_forward_pre_hook(_note_image_rows, with_kwargs=True)
+            stack.callback(handle.remove)
+        try:
+            by_eager = [module for module in modules if _is_eager(model, module)]
+            for module in modules:
+                module.attnent_watch = watch
+                if can_be_overheard(module):
+                    stack.enter_context(overhearing(module, _heard))
+                elif hasattr(module, "config"):
+                    module.config._attn_implementation = EAGER if module in by_eager else NAME
+            yield
+            if watch.deferred is not None:
+                watch.deferred.finish()
+        finally:
+            if watch.deferred is not None:
+                watch.deferred.drop()
+            for config, implementation in before:
+                config._attn_implementation = implementation
+            for module in modules:
+                del module.attnent_watch
+
+
+def _watchable(model: PreTrainedModel) -> list[Any]:
+    """The modules that are to be watched. Raises CaptureError where the model cannot be, or is already."""
+    name, modules = type(model).__name__, layered(model)
+    if not model._can_set_attn_implementation():
+        modules = [module for module in modules if can_be_overheard(module)]
+    if not modules:
         raise CaptureError(
             f"{name} never calls transformers' attention interface, so nothing can be captured; "
             "use a model of a family listed in the README"
         )
     if model.config.is_encoder_decoder:
         raise CaptureError(f"{name} is an encoder-decoder, which attnent does not record; use a decoder-only model")
+    if any(index_of(module) < 0 for module in modules):
+        raise CaptureError(
+            f"the layers of {name} share one attention, which does not know its layer; use another model"
+        )
     if any(hasattr(module, "attnent_watch") for module in modules):
         raise CaptureError(f"this {name} is being captured already; leave that block before entering another")
-    # Outer modules first: transformers hands what is set on a configuration down to those inside it.
-    configs: list[Any] = [m.config for m in model.modules() if hasattr(m, "config")]
-    before = [(config, config._attn_implementation) for config in configs]
-    handles = [
-        module.register_forward_pre_hook(_note_image_rows, with_kwargs=True) for module in _image_readers(modules)
-    ]
-    try:
-        for module in modules:
-            module.attnent_watch = watch
-            if hasattr(module, "config"):
-                module.config._attn_implementation = NAME
-        yield
-        if watch.deferred is not None:
-            watch.deferred.finish()
-    finally:
-        if watch.deferred is not None:
-            watch.deferred.drop()
-        for config, implementation in before:
-            config._attn_implementation = implementation
-        for module in modules:
-            del module.attnent_watch
-        for handle in handles:
-            handle.remove()
+    return modules
+
+
+def _is_eager(model: PreTrainedModel, module: Any) -> bool:
+    """Whether a module's attention is eager, or would be right in no other way that can be followed."""
+    config = getattr(module, "config", None)
+    return config is not None and (config._attn_implementation == "eager" or not model._supports_sdpa)
 
 
 def _image_readers(modules: Sequence[nn.Module]) -> list[nn.Module]:
@@ -184,13 +210,14 @@ def stats_of_pass(
 
 def _unpacked(channels: Float[Tensor, "batch head query channel"]) -> LayerStats:
     """The named measures of what travelled in the weights' place."""
-    *measures, n_keys, _, kind = channels.unbind(-1)
-    return LayerStats(*measures, n_keys.long(), KINDS[int(kind.flatten()[0]) + len(KINDS)])
+    numbers = dict(zip((*MEASURES, "n_keys", "sink_share"), channels[..., :-2].unbind(-1), strict=False))
+    numbers["n_keys"] = numbers["n_keys"].long()
+    return LayerStats(**numbers, kind=KINDS[int(channels[0, 0, 0, -1]) + len(KINDS)])
 
 
 def _is_ours(channels: Tensor) -> bool:
     """Whether a tensor in the weights' place is one of ours: its last channel is negative, as no weight ever is."""
-    return channels.shape[-1] == len(CHANNELS) and bool(channels.flatten()[-1] < 0)
+    return channels.shape[-1] - len(CHANNELS) in (0, 1) and bool(channels.flatten()[-1] < 0)
 
 
 def attention(
@@ -203,25 +230,28 @@ def attention(
     dropout: float = 0.0,
     is_causal: bool | None = None,
     position_bias: Tensor | None = None,
+    *,
+    by_eager: bool = False,
     **others: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """The attention function that transformers calls: sdpa's output, and the measures in the place of the weights."""
+    """The attention function that transformers calls: sdpa's output, and the measures in the place of the weights.
+
+    `by_eager`: the output of the eager function of the module's own file. It alone knows `softcap` (scores become
+    softcap tanh(score / softcap)) and `s_aux` (a learned sink: a score of each head that no key has).
+    """
     watch: Watch | None = getattr(module, "attnent_watch", None)
     others.pop("output_attentions", None)
-    if watch is not None and not others.keys() <= _HARMLESS:
-        _refuse_unknown(module, others)
-    output, _ = sdpa_attention_forward(
-        module,
-        query,
-        key,
-        value,
-        attention_mask,
-        scaling=scaling,
-        dropout=dropout,
-        is_causal=is_causal,
-        position_bias=position_bias,
-        **others,
-    )
+    own = _own_eager(module) if by_eager else None
+    known = _HARMLESS if own is None else _KNOWN_BY_EAGER
+    if watch is not None and not others.keys() <= known:
+        _refuse_unknown(module, others, known)
+    given: dict[str, Any] = {"scaling": scaling, "dropout": dropout, "is_causal": is_causal}
+    given |= {"position_bias": position_bias} | others
+    if own is None:
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **given)
+    else:
+        said = {name: one for name, one in given.items() if one is not None}
+        output, _ = own(module, query, key, value, attention_mask, **said)
     if watch is None:
         return output, None
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
@@ -230,14 +260,36 @@ def attention(
         blind = watch.sees_image.to(attention_mask.device) == 0
         attention_mask = attention_mask.masked_fill(blind, torch.finfo(attention_mask.dtype).min)
     rows = _rows(query, key, attention_mask, scaling, causal, position_bias, watch, kind != "cross")
-    layer, deferred = module.layer_idx, watch.deferred
+    if own is not None:
+        rows = rows._replace(cap=others.get("softcap"), sink=others.get("s_aux"))
+    return output, _told(module, rows, causal, kind, watch)
+
+
+def _own_eager(module: Any) -> Callable[..., tuple[Tensor, Tensor]] | None:
+    """The eager attention of the file in which a module's class stands, or one that it is made from."""
+    files = (sys.modules.get(one.__module__) for one in type(module).__mro__)
+    return next((file.eager_attention_forward for file in files if hasattr(file, "eager_attention_forward")), None)
+
+
+def _heard(module: Any, query: Tensor, key: Tensor, mask: Tensor | None, **others: Any) -> Tensor:
+    """What stands in the weights' place where a module's attention was overheard; scores may stand as queries."""
+    watch: Watch = module.attnent_watch
+    _refuse_unknown(module, others, set())
+    scaling = 1.0 if key.shape[-1] == 0 else None
+    rows = _rows(query, key, mask, scaling, True, None, watch, True)
+    return _told(module, rows, True, kind_of(module, {}), watch)
+
+
+def _told(module: Any, rows: Rows, causal: bool, kind: str, watch: Watch) -> Float[Tensor, "batch head row channel"]:
+    """The measures of the watched rows with their address, or what stands there while they wait."""
+    layer, deferred = index_of(module), watch.deferred
     if deferred is not None and kind == "self" and causal and deferred.take(layer, rows):
         if layer not in deferred.blanks:
-            waits = query.new_full((*query.shape[:3], len(MEASURES) + 1), WAITS, dtype=exact(query))
+            waits = rows.query.new_full((*rows.query.shape[:3], rows.n_numbers), WAITS, dtype=exact(rows.query))
             deferred.blanks[layer] = _addressed(waits, layer, kind)
-        return output, deferred.blanks[layer]
+        return deferred.blanks[layer]
     with torch.no_grad():
-        return output, _addressed(_measured(rows, layer, causal, watch), layer, kind)
+        return _addressed(_measured(rows, layer, causal, watch), layer, kind)
 
 
 def _rows(query, key, mask, scaling, causal, position_bias, watch, sees_tokens) -> Rows:
@@ -267,13 +319,13 @@ def _measured(rows: Rows, layer: int, causal: bool, watch: Watch) -> Float[Tenso
 def _addressed(
     measured: Float[Tensor, "batch head row measure"], layer: int, kind: str
 ) -> Float[Tensor, "batch head row channel"]:
-    address = torch.zeros(len(CHANNELS), dtype=measured.dtype, device=measured.device)
+    address = torch.zeros(measured.shape[-1] + 2, dtype=measured.dtype, device=measured.device)
     address[-2], address[-1] = layer, KINDS.index(kind) - len(KINDS)
     return torch.nn.functional.pad(measured, (0, 2)) + address
 
 
-def _refuse_unknown(module: nn.Module, others: dict[str, Any]) -> None:
-    unknown = sorted(name for name, given in others.items() if given is not None and name not in _HARMLESS)
+def _refuse_unknown(module: nn.Module, others: dict[str, Any], known: set[str]) -> None:
+    unknown = sorted(name for name, given in others.items() if given is not None and name not in known)
     if unknown:
         raise CaptureError(
             f"{type(module).__name__} passes {', '.join(unknown)} to its attention, which changes the weights in a way "
@@ -283,3 +335,5 @@ def _refuse_unknown(module: nn.Module, others: dict[str, Any]) -> None:
 
 AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionInterface.register(EAGER, functools.partial(attention, by_eager=True))
+AttentionMaskInterface.register(EAGER, eager_mask)

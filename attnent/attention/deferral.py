@@ -34,7 +34,9 @@ class Deferred:
         Those before it are measured now where it does not go on from them.
         """
         mask = step.mask
-        if step.query.shape[2] != 1 or step.bias is not None or (mask is not None and mask.shape[1] != 1):
+        if step.query.shape[2] != 1 or step.bias is not None or step.are_scores:
+            return False
+        if mask is not None and mask.shape[1] != 1:
             return False
         if layer in self._latest and not _goes_on(self._latest[layer], step):
             self._measure(layer)

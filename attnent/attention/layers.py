@@ -10,7 +10,12 @@ KINDS = ("self", "sliding", "cross")
 
 def layered(model: PreTrainedModel) -> list[Any]:
     """The modules that know the index of their layer."""
-    return [module for module in model.modules() if isinstance(getattr(module, "layer_idx", None), int)]
+    return [module for module in model.modules() if isinstance(index_of(module), int)]
+
+
+def index_of(module: Any) -> Any:
+    """The index of its layer, where it knows one."""
+    return getattr(module, "layer_idx", getattr(module, "layer_id", None))  # the latter in GPT-Neo
 
 
 def is_cross(module: nn.Module) -> bool:
@@ -23,13 +28,14 @@ def kind_of(module: Any, others: dict[str, Any]) -> str:
     if is_cross(module):
         return "cross"
     types = getattr(getattr(module, "config", None), "layer_types", None)
-    is_local = types is not None and types[module.layer_idx] in ("sliding_attention", "chunked_attention")
+    is_local = types is not None and types[index_of(module)] in ("sliding_attention", "chunked_attention")
+    is_local |= getattr(module, "attention_type", None) == "local"  # in GPT-Neo
     return "sliding" if is_local or others.get("sliding_window") is not None else "self"
 
 
 def indices(model: PreTrainedModel) -> set[int]:
     """Of its layers, as the model counts them."""
-    return {module.layer_idx for module in layered(model)}
+    return {index_of(module) for module in layered(model)}
 
 
 def context_length(model: PreTrainedModel) -> int | None:

@@ -19,10 +19,13 @@ SCORES_AT_ONCE = 2**20  # rows are taken in parts of about this many scores
 
 
 class Rows(NamedTuple):
-    """Query rows of one layer, of positions that follow each other, and what they may see."""
+    """Query rows of one layer, of positions that follow each other, and what they may see.
+
+    Where only their scores are known, these stand as queries, and the keys have no width.
+    """
 
     query: Float[Tensor, "batch head row width"]
-    key: Float[Tensor, "batch group key width"]
+    key: Float[Tensor, "batch group key _"]
     mask: Tensor | None  # (#batch, #head, row, key): True where a row sees a key, or a number to add to its score
     reach: int | None  # without a mask the first row sees so many keys, each next one more; None: all see all
     scale: float
@@ -30,14 +33,27 @@ class Rows(NamedTuple):
     n_generated: Int[Tensor, "#row"]  # of the keys up to and including the row's own
     sees_tokens: bool
     places: tuple[int, int] = (0, 0)  # of the first row and the first key in the batch; only columns need them
+    cap: float | None = None  # scores become cap tanh(score / cap), before mask and bias
+    sink: Float[Tensor, " head"] | None = None  # a score of each head that no key has, learned
+
+    @property
+    def are_scores(self) -> bool:
+        """Whether scores stand in the queries' place."""
+        return self.key.shape[-1] == 0
+
+    @property
+    def n_numbers(self) -> int:
+        """How many numbers `measure` gives of a row."""
+        return len(MEASURES) + (1 if self.sink is None else 2)
 
     def part(self, start: int, stop: int) -> "Rows":
         """The rows from `start` to `stop`, without the keys that are out of their reach."""
         mask, bias = (one if one is None else one[:, :, start:stop] for one in (self.mask, self.bias))
         reach = None if self.reach is None else self.reach + start
         n_keys = self.key.shape[2] if reach is None else reach + stop - start - 1
+        query = self.query[:, :, start:stop]
         return self._replace(
-            query=self.query[:, :, start:stop],
+            query=query[..., :n_keys] if self.are_scores else query,
             key=self.key[:, :, :n_keys],
             mask=mask,
             reach=reach,
@@ -70,7 +86,11 @@ class Sight(NamedTuple):
 def measure(
     rows: Rows, layer: int, columns: Columns | None = None, tops: Tops | None = None
 ) -> Float[Tensor, "batch head row measure"]:
-    """All MEASURES and n_keys of each row; columns and tops take in their weights."""
+    """All MEASURES and n_keys of each row, of the weights on its keys alone; columns and tops take these in.
+
+    Where there is a learned sink, also the share of the softmax that goes to it: the model's weights are 1 - share of
+    these.
+    """
     if columns is None and tops is None and _fits_kernel(rows):
         return _by_kernel(rows)
     blocks = []
@@ -79,7 +99,8 @@ def measure(
         parts = []
         for part, scores, spare in _scores(block, sight):
             seen = sight.of(part)
-            weights, measured = _measure_rows(scores, spare, seen, n_generated, block.sees_tokens)
+            sink = None if block.sink is None else block.sink[part[1], None].to(scores)
+            weights, measured = _measure_rows(scores, spare, seen, n_generated, block.sees_tokens, sink)
             if tops is not None:
                 tops.add(layer, weights, seen.spelt_out(block.key.shape[2]), seen.last, part, of=block.query)
             if columns is not None:
@@ -141,7 +162,12 @@ def _scores(rows: Rows, sight: Sight) -> Iterator[tuple[Part, Float[Tensor, "ite
             query = _of(rows.query, part).to(dtype) * rows.scale
             key = _of(rows.key, (items, groups)).to(dtype).flatten(0, 1)
             scores, *spare = space[:, : query[..., 0].numel() * n_keys].view(3, *query.shape[:3], n_keys)
-            torch.bmm(query.reshape(len(key), -1, width), key.mT, out=scores.view(len(key), -1, n_keys))
+            if rows.are_scores:
+                scores.copy_(query)
+            else:
+                torch.bmm(query.reshape(len(key), -1, width), key.mT, out=scores.view(len(key), -1, n_keys))
+            if rows.cap is not None:
+                scores.div_(rows.cap).tanh_().mul_(rows.cap)
             for keys, numbers in added:
                 scores[..., keys].add_(_of(numbers, part))
             yield part, scores, spare
@@ -165,6 +191,7 @@ def _measure_rows(
     sight: Sight,
     n_generated: Int[Tensor, "#row"],
     sees_tokens: bool,
+    sink: Float[Tensor, "#head 1"] | None,
 ) -> tuple[Float[Tensor, "item head row key"], Float[Tensor, "item head row measure"]]:
     """The weights of some rows and their measures; in place, so the scores are spent."""
     weights, found = weights_and_moments_(scores, spare)
@@ -174,7 +201,8 @@ def _measure_rows(
     else:
         on_tokens = Masses(*[torch.full_like(stats.entropy, torch.nan)] * len(Masses._fields))
     counted = sight.n_keys.to(scores.dtype).expand_as(stats.entropy)
-    return weights, torch.stack((*stats, *on_tokens, counted), dim=-1)
+    shares = [] if sink is None else [torch.sigmoid(sink - found.peak - found.log_z)]
+    return weights, torch.stack((*stats, *on_tokens, counted, *shares), dim=-1)
 
 
 def _of(values: Tensor, part: Part) -> Tensor:
@@ -200,7 +228,8 @@ def _fits_kernel(rows: Rows) -> bool:
     has_numbers = rows.bias is not None or (rows.mask is not None and rows.mask.dtype != torch.bool)
     if rows.query.device.type not in KERNEL_DEVICES or rows.query.dtype == torch.float64:
         return False
-    return rows.sees_tokens and not has_numbers and _kernels() is not None
+    is_plain = rows.cap is None and rows.sink is None and not rows.are_scores
+    return rows.sees_tokens and is_plain and not has_numbers and _kernels() is not None
 
 
 def _by_kernel(rows: Rows) -> Float[Tensor, "batch head row measure"]:

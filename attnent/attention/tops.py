@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from attnent.attention.columns import Part
-from attnent.attention.layers import chosen, context_length, indices, is_cross, layered
+from attnent.attention.layers import chosen, context_length, index_of, indices, is_cross, layered
 
 _BITS = 32  # of a float32 weight, and of a distance
 
@@ -41,7 +41,7 @@ def top_keys_of(model: PreTrainedModel, asked: Any) -> TopKeys | None:
         limit = "at least 1" if most is None else f"from 1 to the model's context of {most}"
         raise ValueError(f"top_keys asks for {asked.n} keys of each row, but their number must be {limit}")
     modules = layered(model)
-    cross = {module.layer_idx for module in modules if is_cross(module)}
+    cross = {index_of(module) for module in modules if is_cross(module)}
     n_heads = getattr(model.config.get_text_config(), "num_attention_heads", 0)
     layers = chosen("layers of top_keys", asked.layers, indices(model))
     heads = chosen("heads of top_keys", asked.heads, set(range(n_heads)))

@@ -45,7 +45,8 @@ def token_stats_(logits: Float[Tensor, "*item token"], chosen: Int[Tensor, "*ite
 
 def of_item(stats: LayerStats, row: int, steps: slice = slice(None)) -> LayerStats:
     """One item of a batch: each measure (head, step)."""
-    return LayerStats(*(values[row, :, steps] for values in stats[:-1]), stats.kind)
+    numbers = {name: one[row, :, steps] for name, one in stats._asdict().items() if isinstance(one, Tensor)}
+    return stats._replace(**numbers)
 
 
 def assemble(
@@ -65,7 +66,7 @@ def assemble(
     """`columns`: of each layer whose keys are tokens, KEY_MEASURES (head, key); `tops`: what `Tops.of_item` gives."""
     ordered = dict(sorted(layers.items()))
     return make_trace(
-        {name: _stack_layers([getattr(stats, name) for stats in ordered.values()]) for name in MEASURES},
+        _measures(list(ordered.values())),
         layer=list(ordered),
         layer_kind=[stats.kind for stats in ordered.values()],
         n_keys=np.stack([stats.n_keys[0].cpu().numpy() for stats in ordered.values()]),
@@ -103,6 +104,15 @@ def _of_images(item: EncodedPrompt, layers: dict[int, LayerStats]) -> dict[str, 
         return {"images": json.dumps(item.digests)}
     keys = [place for place, token_id in enumerate(item.token_ids) if token_id == item.image_token]
     return {"images": json.dumps(item.digests), "image_keys": json.dumps(keys)}
+
+
+def _measures(layers: list[LayerStats]) -> dict[str, np.ndarray]:
+    """MEASURES (layer, head, step), and SINK_MEASURES where any layer has a learned sink: NaN on the others."""
+    measures = {name: _stack_layers([getattr(stats, name) for stats in layers]) for name in MEASURES}
+    if any(stats.sink_share is not None for stats in layers):
+        shares = [stats.entropy * torch.nan if (own := stats.sink_share) is None else own for stats in layers]
+        measures["sink_share"] = _stack_layers(shares)
+    return measures
 
 
 @functools.cache

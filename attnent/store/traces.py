@@ -16,6 +16,7 @@ from attnent.trace import (
     KEY_MEASURES,
     MEASURES,
     SCHEMA_VERSION,
+    SINK_MEASURES,
     STEP_NUMBERS,
     TOP_KEYS,
     NotRecordedError,
@@ -24,10 +25,11 @@ from attnent.trace import (
     measure,
     needed_by,
     not_recorded,
+    title_and_unit,
 )
 
 _TENSORS = ("layer", "n_keys", *STEP_NUMBERS, *CANDIDATES)
-_MAYBE = (*MEASURES, *KEY_MEASURES, *TOP_KEYS)
+_MAYBE = (*MEASURES, *SINK_MEASURES, *KEY_MEASURES, *TOP_KEYS)
 
 
 class SchemaError(TraceError):
@@ -69,7 +71,7 @@ def load_trace(path: Path, *, belongs_to: str | None = None) -> xr.Dataset:
     texts, arrays = _read(path, None, belongs_to)
     try:
         return make_trace(
-            {name: arrays.pop(name) for name in MEASURES if name in arrays},
+            {name: arrays.pop(name) for name in (*MEASURES, *SINK_MEASURES) if name in arrays},
             layer=arrays.pop("layer").tolist(),
             layer_kind=json.loads(texts.layer_kind),
             n_keys=arrays.pop("n_keys"),
@@ -90,7 +92,10 @@ def load_measure(path: Path, name: str, *, belongs_to: str | None = None) -> xr.
     dims = ("layer", "head", "step")
     shape = dict(zip(dims, arrays[recorded[0]].shape, strict=True))
     part = xr.Dataset(
-        {one: (dims, arrays[one], {"long_name": MEASURES[one][0], "units": MEASURES[one][1]}) for one in recorded},
+        {
+            one: (dims, arrays[one], dict(zip(("long_name", "units"), title_and_unit(one), strict=True)))
+            for one in recorded
+        },
         coords={
             "layer": arrays["layer"],
             "head": np.arange(shape["head"]),
