@@ -131,6 +131,51 @@ def test_steps_of_one_layer_are_measured_as_each_alone(made, n_at_once, is_stati
     assert len(deferred._measured[0]) == -(-len(steps) // n_at_once)
 
 
+@settings(max_examples=60)
+@given(
+    layers=st.lists(steps_of_a_layer(), min_size=1, max_size=3),
+    copies=st.integers(1, 3),
+    n_at_once=st.integers(1, 5),
+    n_scores=st.sampled_from([1, 300, 2**19]),
+)
+def test_steps_of_layers_that_are_alike_are_measured_as_those_of_each(layers, copies, n_at_once, n_scores):
+    """Layers of one form share the masks of a pass; others stand between them."""
+    n_steps = min(len(queries) for queries, *_ in layers)
+    passes = []
+    for number in range(n_steps):
+        made = []
+        for queries, keys, masks in layers:
+            n_keys = keys.shape[2] - len(queries) + number + 1
+            query, key, mask = queries[number], keys[:, :, :n_keys], masks[number]
+            made += [step_of((1 + copy) * query, key + copy, mask, number) for copy in range(copies)]
+        passes.append(made[::2] + made[1::2])
+    deferred = Deferred()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deferral, "STEPS_AT_ONCE", n_at_once)
+        patch.setattr(deferral, "SCORES_AT_ONCE", n_scores)
+        for steps in passes:
+            for layer, step in enumerate(steps):
+                assert deferred.take(layer, step)
+        deferred.finish()
+    for layer, steps in enumerate(zip(*passes, strict=True)):
+        alone = torch.cat([measure(step, 0) for step in steps], dim=2)
+        np.testing.assert_allclose(measured(deferred, layer), alone, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kept", "together"), [({}, [2 * 2, 2]), ({"columns": True}, [2, 2, 2])])
+def test_layers_that_are_alike_are_measured_in_one_go_where_nothing_else_is_kept(kept, together, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        deferral, "measure", lambda rows, layer, *_: sizes.append(len(rows.query)) or measure(rows, layer)
+    )
+    columns = Columns(torch.ones(2, 5, dtype=torch.bool)) if kept else None
+    deferred, narrow = Deferred(columns), made_step(5)
+    for layer, step in enumerate([made_step(5), narrow._replace(scale=0.2), made_step(5)]):
+        deferred.take(layer, step)
+    deferred.finish()
+    assert sizes == together
+
+
 # ---- what does not go on from the step before
 
 
