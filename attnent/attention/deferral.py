@@ -1,6 +1,7 @@
 """Decoding steps that wait, to be measured many together: their queries are kept, and the keys of the last step.
 
-One query at a time reads all keys once more at each step, and runs some thirty small operations a layer.
+One query at a time reads all keys once more at each step, and runs some thirty small operations a layer. So layers that
+are alike are measured together, too, where their scores are few.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnent.attention.columns import Columns
-from attnent.attention.rows import Rows, measure
+from attnent.attention.rows import SCORES_AT_ONCE, Rows, measure
 from attnent.attention.tops import Tops
 
 STEPS_AT_ONCE = 32
@@ -39,11 +40,11 @@ class Deferred:
         if mask is not None and mask.shape[1] != 1:
             return False
         if layer in self._latest and not _goes_on(self._latest[layer], step):
-            self._measure(layer)
+            self._measure([layer])
+        if len(self._steps.get(layer, ())) == STEPS_AT_ONCE:
+            self._measure(list(self._steps))
         self._steps.setdefault(layer, []).append((step.query, mask, step.n_generated))
         self._latest[layer] = step
-        if len(self._steps[layer]) == STEPS_AT_ONCE:
-            self._measure(layer)
         return True
 
     def fill_(self, layer: int, measures: Float[Tensor, "batch head row measure"]) -> bool:
@@ -58,8 +59,7 @@ class Deferred:
     @torch.inference_mode()
     def finish(self) -> None:
         """Measure what still waits."""
-        for layer in list(self._steps):
-            self._measure(layer)
+        self._measure(list(self._steps))
 
     def drop(self) -> None:
         """Forget what still waits."""
@@ -67,18 +67,45 @@ class Deferred:
         self._latest.clear()
 
     @torch.no_grad()
-    def _measure(self, layer: int) -> None:
-        latest = self._latest.pop(layer)
-        queries, masks, n_generated = zip(*self._steps.pop(layer), strict=True)
-        n_rows, n_keys = len(queries), latest.key.shape[2]
-        rows = latest._replace(
-            query=torch.cat(queries, dim=2),
-            mask=None if latest.mask is None else _joined(masks, n_keys),
-            reach=n_keys - n_rows + 1 if latest.mask is None else None,
-            n_generated=torch.cat(n_generated),
-            places=(latest.places[0] - n_rows + 1, latest.places[1]),
+    def _measure(self, layers: Sequence[int]) -> None:
+        """Measure what waits of these layers; those alike, where they have few scores, as if they were one batch."""
+        groups: dict[Any, list[int]] = {}
+        for layer in layers:
+            groups.setdefault(self._form(layer), []).append(layer)
+        for alike in groups.values():
+            n_at_once = self._n_at_once(alike[0])
+            for some in (alike[start : start + n_at_once] for start in range(0, len(alike), n_at_once)):
+                measured = measure(self._taken(some), some[0], self._columns, self._tops)
+                for layer, of_layer in zip(some, measured.chunk(len(some)), strict=True):
+                    self._measured.setdefault(layer, []).append(of_layer)
+
+    def _form(self, layer: int) -> tuple[Any, ...]:
+        """The same of layers whose rows can be measured together."""
+        latest, masks = self._latest[layer], tuple(id(mask) for _, mask, _ in self._steps[layer])
+        of_keys = latest.key.shape, latest.key.dtype, latest.key.device
+        sink = None if latest.sink is None else layer  # each layer's own
+        return latest.query.shape, *of_keys, latest.scale, latest.cap, sink, masks
+
+    def _n_at_once(self, layer: int) -> int:
+        """How many layers like this one are measured together."""
+        if self._columns is not None or self._tops is not None:
+            return 1
+        query, key = self._latest[layer].query, self._latest[layer].key
+        return max(SCORES_AT_ONCE // (query[..., 0].numel() * len(self._steps[layer]) * key.shape[2]), 1)
+
+    def _taken(self, layers: Sequence[int]) -> Rows:
+        """What waited of layers that are alike, one below the other in the place of a batch."""
+        steps, latest = [self._steps.pop(layer) for layer in layers], [self._latest.pop(layer) for layer in layers]
+        n_rows, n_keys = len(steps[0]), latest[0].key.shape[2]
+        mask = None if latest[0].mask is None else _joined([mask for _, mask, _ in steps[0]], n_keys)
+        return latest[0]._replace(
+            query=torch.cat([torch.cat([query for query, *_ in of_layer], dim=2) for of_layer in steps]),
+            key=torch.cat([step.key for step in latest]) if len(layers) > 1 else latest[0].key,
+            mask=mask if mask is None or len(mask) == 1 else mask.repeat(len(layers), 1, 1, 1),
+            reach=n_keys - n_rows + 1 if mask is None else None,
+            n_generated=torch.cat([n_generated for *_, n_generated in steps[0]]),
+            places=(latest[0].places[0] - n_rows + 1, latest[0].places[1]),
         )
-        self._measured.setdefault(layer, []).append(measure(rows, layer, self._columns, self._tops))
 
 
 def _goes_on(before: Rows, now: Rows) -> bool:

@@ -15,7 +15,7 @@ from attnent.attention.tops import Tops
 MEASURES = RowStats._fields + Masses._fields
 KERNEL_DEVICES = ("cuda",)
 VISIBLE_AT_ONCE = 2**28  # of rows measured by the kernel; scores are none of its memory
-SCORES_AT_ONCE = 2**20  # rows are taken in parts of about this many scores
+SCORES_AT_ONCE = 2**19  # rows are taken in parts of about this many scores
 
 
 class Rows(NamedTuple):
