@@ -17,7 +17,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 import attnent as ae
 from attnent.model.batches import inputs_of
 from attnent.model.images import PROCESSOR
-from attnent.model.loading import ModelError, load_model
+from attnent.model.loading import ModelError, load_model, reads_images
 from attnent.model.prompts import PromptError, encode_prompts
 from attnent.model.streaming import stream, whole
 from attnent.store.traces import load_trace, save_trace
@@ -417,3 +417,24 @@ def test_a_vision_model_without_its_processor_reads_text_and_says_of_images_what
     with pytest.raises(ModelError, match=r"has no processor to read images with \(.*\); load it") as refusal:
         run(model, tokenizer, ["in"], images=[SMALL])
     assert "\n" not in str(refusal.value)
+
+
+# ---- the small random model
+
+
+def test_the_random_model_is_the_same_each_time_and_says_what_it_is(seeing, traces):
+    state = torch.random.get_rng_state()
+    again = load_model("tiny-vision")
+    assert torch.equal(torch.random.get_rng_state(), state), "who calls it keeps its random numbers"
+    assert_same(run(*again, PROMPTS[1:2], images=IMAGES[1:2])[0], traces[1])
+    assert traces[0].attrs["model"] == "tiny-vision (random weights)"
+    assert load_model("tiny-vision", dtype="bfloat16")[0].dtype == torch.bfloat16
+
+
+def test_it_is_told_from_its_configuration_whether_a_model_reads_images(seeing, tmp_path):
+    seeing[0].save_pretrained(tmp_path)
+    assert reads_images(str(tmp_path))
+    assert reads_images("tiny-vision")
+    assert not reads_images("tiny")
+    with pytest.raises(ModelError, match=r"there is no model|could not be loaded"):
+        reads_images("nobody/nothing")

@@ -278,6 +278,20 @@ def test_what_stands_in_the_way_of_one_notebook_does_not_keep_the_others_from_ru
     assert "Two x is &lt;2&gt;." in (tmp_path / "runs" / "index.html").read_text()
 
 
+def test_a_notebook_about_images_is_left_out_of_the_study_of_a_text_model_and_of_no_other(notebook, tmp_path, capsys):
+    images = notebook.with_name("08_images.ipynb")
+    images.write_bytes(notebook.read_bytes())
+    edit(images, 1, "x: int = 1\nmodel: str = 'tiny-vision'\nimages: list[str] = []")
+    assert study(notebook, tmp_path, "--model", "tiny") == 0
+    assert "Left out is 08_images: tiny is a text model\n" in capsys.readouterr().out
+    assert study(notebook, tmp_path) == 0
+    kept = {path.parent.relative_to(tmp_path / "runs" / "study") for path in tmp_path.rglob("outcome.json")}
+    assert kept == {Path("tiny/07_test"), Path("tiny-vision/08_images")}
+    notebook.unlink()
+    assert study(notebook, tmp_path, "--model", "tiny") == 2
+    assert "tiny is a text model, and 08_images needs one that reads images" in capsys.readouterr().err
+
+
 def test_a_relative_out_dir_is_taken_from_the_folder_above_the_notebooks(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path)

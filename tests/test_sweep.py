@@ -111,6 +111,14 @@ def test_what_reads_the_recordings_of_all_models_is_run_only_where_it_is_named(t
     assert told == {(): {"07_ends", "08_other"}, ("07", "09"): {"07_ends", "09_across"}}
 
 
+@pytest.mark.usefixtures("notebooks")
+def test_what_is_about_images_is_run_only_where_it_is_named_and_then_by_a_model_that_reads_them(tmp_path, capsys):
+    images = write(tmp_path / "notebooks" / "09_images.ipynb", "model: str = 'tiny-vision'\nimages: list[str] = []", "")
+    assert main(words(tmp_path, "--dry-run")) == 0
+    assert "09_images" not in capsys.readouterr().out
+    assert told_by(jobs_of(Grid().combinations(), [images], tmp_path)) == [("09", "tiny-vision", {})]
+
+
 def test_a_list_of_runs_is_combined_with_the_grid_and_the_parameters_of_all(notebooks, tmp_path):
     file = tmp_path / "sweep.yaml"
     file.write_text("notebooks: [07]\nparameters: {x: 5}\nruns:\n- model: a\n- {model: b, y: null}\n")

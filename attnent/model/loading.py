@@ -92,6 +92,19 @@ def _from_files(source: str, dtype: Any, device_map: Any, own: dict[str, Any]) -
         return loader.from_pretrained(source, dtype=dtype, device_map=device_map, **own), tokenizer, processor
 
 
+def reads_images(name: str) -> bool:
+    """Whether a model, named as for `load_model`, reads images; of its files only the configuration is read.
+
+    Raises ModelError where there is none.
+    """
+    if name in (BUNDLED, SMOLLM2, RANDOM_VISION) or name.lower().endswith(".gguf"):
+        return name == RANDOM_VISION
+    try:
+        return hasattr(AutoConfig.from_pretrained(name, trust_remote_code=False), "vision_config")
+    except (OSError, ValueError) as error:
+        raise ModelError(_explain(name, None, error)) from error
+
+
 def _processor(source: str, own: dict[str, Any]) -> ProcessorMixin | str:
     """What makes tokens of text and images, or why nothing does: text can be read without."""
     try:

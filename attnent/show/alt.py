@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 _MOST = 8  # traces that are told
-_KINDS = {"heatmap": "maps", "box": "single values with medians and quartiles", "bar": "bars"}
+_KINDS = {"heatmap": "maps", "box": "single values with medians and quartiles", "bar": "bars", "image": "pictures"}
 
 
 def alt_text(figure: Mapping[str, Any]) -> str:
@@ -43,6 +43,8 @@ def _told(trace: Mapping[str, Any], layout: Mapping[str, Any]) -> str:
     axis = trace.get("yaxis", "y").replace("y", "yaxis")
     name = _plain(trace.get("name")) or _plain(layout.get(axis, {}).get("title")) or "values"
     across = trace.get("orientation") == "h" or "error_x" in trace
+    if trace.get("type") == "image":
+        return name
     values = _numbers(trace.get("z", trace.get("x" if across else "y", [])))
     known = values[np.isfinite(values)]
     if not known.size:

@@ -16,6 +16,7 @@ from attnent.analysis.intervals import StatsError
 from attnent.analysis.verdicts import SMALLEST, Comparison, Stage
 from attnent.show import style
 from attnent.show.maps import auroc_maps, level_maps
+from attnent.show.pictures import gallery, step_map
 from attnent.trace import measure as values_of
 from attnent.trace import title_and_unit, without_cross
 
@@ -27,10 +28,12 @@ __all__ = [
     "effects",
     "forest",
     "forests",
+    "gallery",
     "level_maps",
     "lines",
     "response",
     "shares",
+    "step_map",
     "strips",
 ]
 

@@ -203,18 +203,28 @@ def run_study(chosen: argparse.Namespace) -> int:
     from attnent.study.estimate import estimate  # these take their time to load
     from attnent.study.index import write_index
     from attnent.study.notebook import run_notebook, study_folder
-    from attnent.study.parameters import parameters_of, read_given
+    from attnent.study.parameters import parameters_of, read_given, takes_images
 
     notebooks = find_notebooks(chosen.notebooks_dir or default_folder(), chosen.notebooks)
     known = {notebook: parameters_of(notebook) for notebook in notebooks}
     given = _given(chosen)
+    about_images = [notebook for notebook in notebooks if takes_images(known[notebook])]
+    if "model" in given and about_images and not chosen.notebooks and not _reads_images(given["model"]):
+        named = ", ".join(notebook.stem for notebook in about_images)
+        if not (notebooks := [notebook for notebook in notebooks if notebook not in about_images]):
+            raise StudyError(f"{given['model']} is a text model, and {named} needs one that reads images")
+        print(f"Left out is {named}: {given['model']} is a text model", flush=True)
+        known = {notebook: known[notebook] for notebook in notebooks}
     out_dir = out_folder(given["out_dir"])
     given["out_dir"] = str(out_dir)
     values = read_given(given, known)
     out_dir.mkdir(parents=True, exist_ok=True)
     failed = 0
     print(f"Notebooks of {notebooks[0].parent.resolve()}, results into {out_dir}", flush=True)
-    folders = {notebook: study_folder(out_dir, given["model"], notebook, values[notebook]) for notebook in notebooks}
+    folders = {
+        notebook: study_folder(out_dir, values[notebook].get("model", ""), notebook, values[notebook])
+        for notebook in notebooks
+    }
     defaults = {
         notebook: {name: parameter.default for name, parameter in has.items()} for notebook, has in known.items()
     }
@@ -238,7 +248,7 @@ def run_study(chosen: argparse.Namespace) -> int:
 
 def run_sweep(chosen: argparse.Namespace) -> int:
     """Run, or list, notebooks with every combination of parameters. 0 where all are done."""
-    from attnent.study.parameters import parameters_of  # these take their time to load
+    from attnent.study.parameters import parameters_of, takes_images  # these take their time to load
     from attnent.study.sweep.grid import Grid, grid_of, jobs_of, read_grid
     from attnent.study.sweep.running import run_jobs
     from attnent.study.sweep.sizes import table_of
@@ -251,8 +261,9 @@ def run_sweep(chosen: argparse.Namespace) -> int:
     grid = read_grid(files[0]) if files else Grid(notebooks=chosen.what)
     grid = grid.crossed(grid_of(chosen.parameter))
     notebooks = find_notebooks(chosen.notebooks_dir or default_folder(), [str(number) for number in grid.notebooks])
-    if not grid.notebooks:  # what reads the recordings of all models comes after them: `attnent study 06`
-        notebooks = [notebook for notebook in notebooks if "model" in parameters_of(notebook)]
+    if not grid.notebooks:  # what reads the recordings of all models comes after them, and few models read images
+        known = {notebook: parameters_of(notebook) for notebook in notebooks}
+        notebooks = [notebook for notebook, has in known.items() if "model" in has and not takes_images(has)]
     out_dir = out_folder(chosen.out_dir or "runs")
     jobs = jobs_of(grid.combinations(), notebooks, out_dir)
     if chosen.dry_run:
@@ -266,7 +277,7 @@ def run_sweep(chosen: argparse.Namespace) -> int:
 
 
 def _given(chosen: argparse.Namespace) -> dict[str, str]:
-    """The texts of all parameters given, by name, always with the model and out_dir. Raises StudyError."""
+    """The texts of all parameters given, by name, always with the out_dir. Raises StudyError."""
     given: dict[str, str] = {}
     for text in chosen.parameter:
         name, equals, value = text.partition("=")
@@ -279,10 +290,21 @@ def _given(chosen: argparse.Namespace) -> dict[str, str]:
         option = getattr(chosen, name)
         if option is not None and given.setdefault(name, option) != option:
             raise StudyError(f"--{name.replace('_', '-')} and -p {name} differ; give one of them")
-    for name, default in (("model", "tiny"), ("out_dir", "runs")):
-        if given.setdefault(name, default) == "":
+    given.setdefault("out_dir", "runs")
+    for name in ("model", "out_dir"):
+        if given.get(name) == "":
             raise StudyError(f"{name} is empty; give one, or leave it out")
     return given
+
+
+def _reads_images(model: str) -> bool:
+    """Whether a model does; True of one that cannot be found, which then says so itself."""
+    from attnent.model.loading import ModelError, reads_images  # takes its time to load
+
+    try:
+        return reads_images(model)
+    except ModelError:
+        return True
 
 
 def default_folder() -> Path:

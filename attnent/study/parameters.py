@@ -99,7 +99,10 @@ def parameters_of(notebook: Path) -> dict[str, Parameter]:
 
 
 def read_given(given: Mapping[str, str], known: Mapping[Path, Mapping[str, Parameter]]) -> dict[Path, dict[str, Any]]:
-    """For each notebook those of the given texts that it takes, read. Raises StudyError for one that none takes."""
+    """For each notebook those of the given texts that it takes, read, and its model where none is given.
+
+    Raises StudyError for a text that no notebook takes.
+    """
     check_names(set(given) - {"model", "out_dir"}, set().union(*known.values()), "these notebooks have")
     values = {
         notebook: {name: has[name].read(text) for name, text in given.items() if name in has}
@@ -107,7 +110,15 @@ def read_given(given: Mapping[str, str], known: Mapping[Path, Mapping[str, Param
     }
     if any(value.get("sets", 1) < 1 for value in values.values()):
         raise StudyError(f"sets is {given['sets']}; give 1 or more")
+    for notebook, has in known.items():
+        if "model" in has:  # the bundled one, which reads no images
+            values[notebook].setdefault("model", has["model"].default if takes_images(has) else "tiny")
     return values
+
+
+def takes_images(known: Mapping[str, Parameter]) -> bool:
+    """Whether a notebook is about images, and so about models that read them."""
+    return "images" in known
 
 
 def check_names(given: Iterable[str], known: Collection[str], owner: str, kind: str = "parameter") -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from attnent.tiny import MODEL_DIR
 
 NAME = "tiny-vision (random weights)"
-N_LAYERS, CROSS = 8, [1, 4, 7]
+N_LAYERS, N_HEADS, CROSS = 8, 6, [1, 4, 7]
 TILE, PATCH, MOST_TILES = 56, 14, 4
 _SEED = 32
 _CONTENT = (
@@ -31,7 +31,7 @@ def built() -> tuple[Any, Any]:
         "hidden_size": 96,
         "intermediate_size": 128,
         "num_hidden_layers": N_LAYERS,
-        "num_attention_heads": 6,
+        "num_attention_heads": N_HEADS,
         "num_key_value_heads": 2,
         "cross_attention_layers": CROSS,
         "max_position_embeddings": tokenizer.model_max_length,
@@ -60,6 +60,8 @@ def built() -> tuple[Any, Any]:
     for name, values in model.named_parameters():
         if "gate" in name:  # closed ones hide the image
             torch.nn.init.constant_(values, 0.7)
+        elif name.endswith("cross_attn.q_norm.weight"):  # which else keeps all scores small
+            torch.nn.init.constant_(values, 4.0)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     return model, processor
 

@@ -105,9 +105,9 @@ def jobs_of(combinations: Sequence[Mapping[str, str]], notebooks: Sequence[Path]
             raise StudyError("out_dir is one for a whole sweep; give --out-dir")
         if texts.get("model") == "":
             raise StudyError("model is empty; give one, or leave it out")
-        given = {"model": "tiny", **texts, "out_dir": str(out_dir)}
+        given = {**texts, "out_dir": str(out_dir)}
         for notebook, values in read_given(given, known).items():
-            folder = study_folder(out_dir, given["model"], notebook, values)
+            folder = study_folder(out_dir, values.get("model", ""), notebook, values)
             jobs.setdefault(folder, Job(notebook, values, changed_parameters(known[notebook], values), folder))
     return list(jobs.values())
 

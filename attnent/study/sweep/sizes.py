@@ -9,7 +9,7 @@ from attnent.study.estimate import ANALYSIS_SECONDS, RECORDS, Speed, measured, m
 from attnent.study.parameters import parameters_of
 from attnent.study.sweep.grid import Job
 from attnent.study.sweep.running import aligned, before, title_of
-from attnent.tiny import MODEL_DIR
+from attnent.tiny import MODEL_DIR, vision
 
 BYTES_A_HEAD = 32  # of a trace, for each token and layer
 NOTE = """\
@@ -59,8 +59,11 @@ def size_of(given: Mapping[str, Any]) -> Size | None:
     name, dtype = given["model"], given.get("dtype", "auto")
     if name == "smollm2":
         return Size(30, 9, 134_515_008 * (4 if dtype == "auto" else getattr(torch, dtype).itemsize))
-    if name == "tiny" and dtype == "auto":
+    if name in ("tiny", "tiny-vision") and dtype == "auto":
         dtype = "float32"
+    if name == "tiny-vision":
+        model, _ = vision.built()
+        return Size(vision.N_LAYERS, vision.N_HEADS, model.num_parameters() * getattr(torch, dtype).itemsize)
     own = {"revision": given.get("revision"), "local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(MODEL_DIR if name == "tiny" else name, **own)
