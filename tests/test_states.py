@@ -133,16 +133,57 @@ def test_layers_with_a_window_give_the_trace_of_replay(tokenizer):
     assert_same(got, ae.replay(model, tokenizer, PROMPT, RESPONSE), atol=1e-5)
 
 
-def test_slopes_of_alibi_are_added_to_the_scores(states, tokenizer):
-    slopes = [0.1 * head for head in range(N_HEADS)]
-    about = [one | {"alibi_slopes": slopes} for one in states["qk_meta"]]
-    got = trace_of_states(states | {"qk_meta": about}, tokenizer, PROMPT, RESPONSE)
+def changed(states: dict, **of_meta) -> dict:
+    return states | {"qk_meta": [states["qk_meta"][0] | of_meta, *states["qk_meta"][1:]]}
+
+
+def scores_by_hand(states, slopes=0.0, cap=torch.inf) -> torch.Tensor:
+    """Those of the last row of layer 1, in float64."""
     query, key = (states[name][1].double() for name in ("attn_q", "attn_k"))
-    key = key.repeat_interleave(N_HEADS // N_GROUPS, dim=1)
+    scores = torch.einsum("hw,khw->hk", query[-1], key.repeat_interleave(N_HEADS // N_GROUPS, dim=1)) * SCALE
+    scores = scores if cap == torch.inf else cap * torch.tanh(scores / cap)
     place = torch.arange(len(key))
-    scores = torch.einsum("hw,khw->hk", query[-1], key) * SCALE + torch.tensor(slopes)[:, None] * (place - place[-1])
-    entropy = torch.special.entr(scores.softmax(-1)).sum(-1)
-    np.testing.assert_allclose(got["entropy"].sel(layer=1).isel(step=-1), entropy, atol=1e-5)
+    return scores + torch.as_tensor(slopes).view(-1, 1) * (place - place[-1])
+
+
+def entropy_by_hand(states, **settings) -> np.ndarray:
+    return torch.special.entr(scores_by_hand(states, **settings).softmax(-1)).sum(-1).numpy()
+
+
+def last_row(states, tokenizer, **told) -> dict:
+    """Of layer 1, where the kernel was told this."""
+    told_all = states | {"qk_meta": [one | told for one in states["qk_meta"]]}
+    return trace_of_states(told_all, tokenizer, PROMPT, RESPONSE).sel(layer=1).isel(step=-1)
+
+
+@pytest.mark.parametrize(
+    ("told", "by"),
+    [
+        (
+            {"alibi_slopes": [0.1 * head for head in range(N_HEADS)]},
+            {"slopes": [0.1 * head for head in range(N_HEADS)]},
+        ),
+        ({"logits_soft_cap": 1.5}, {"cap": 1.5}),
+    ],
+)
+def test_slopes_of_alibi_and_soft_caps_change_the_scores(states, tokenizer, told, by):
+    got = last_row(states, tokenizer, **told)["entropy"].values
+    np.testing.assert_allclose(got, entropy_by_hand(states, **by), atol=1e-5)
+    assert np.abs(got - entropy_by_hand(states)).max() > 0.01
+
+
+def test_learned_sinks_take_their_share(states, tokenizer):
+    sinks = [0.5 * head for head in range(N_HEADS)]
+    got = last_row(states, tokenizer, sinks=sinks)
+    share = torch.sigmoid(torch.tensor(sinks) - scores_by_hand(states).logsumexp(-1))
+    np.testing.assert_allclose(got["sink_share"], share, atol=1e-5)
+    np.testing.assert_allclose(got["entropy"], entropy_by_hand(states), atol=1e-5)
+
+
+def test_layers_without_learned_sinks_have_no_share(states, tokenizer):
+    assert "sink_share" not in trace_of_states(states, tokenizer, PROMPT, RESPONSE)
+    share = trace_of_states(changed(states, sinks=[0.0] * N_HEADS), tokenizer, PROMPT, RESPONSE)["sink_share"]
+    assert share.isnull().all(("head", "step")).values.tolist() == [False, True, True]
 
 
 def test_layers_are_in_order_whatever_the_order_they_were_saved_in(model, states, tokenizer):
@@ -175,17 +216,14 @@ def test_such_a_trace_is_kept_as_any_other(states, tokenizer, tmp_path):
     assert load_trace(tmp_path / "one.safetensors").identical(trace)
 
 
-def changed(states: dict, **of_meta) -> dict:
-    return states | {"qk_meta": [states["qk_meta"][0] | of_meta, *states["qk_meta"][1:]]}
-
-
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
         (lambda one: {"residual_stream": 1}, "the states have no attn_q; ask vllm-lens for them"),
         (lambda one: one | {"attn_q": one["attn_q"][:2]}, "queries of 2 layers, the keys of 3, 3 indices"),
         (lambda one: one | {"qk_layers": [0, 1, 1]}, "the keys of 3, 2 indices"),
-        (lambda one: one | {"qk_layers": [0, 1, "2"]}, "qk_layers is no list"),
+        (lambda one: one | {"qk_layers": [0, 1, "2"]}, "qk_layers or qk_meta are no lists"),
+        (lambda one: one | {"qk_meta": None}, "qk_layers or qk_meta are no lists"),
         (lambda one: one | {"qk_meta": one["qk_meta"][:2]}, "and 2 qk_meta"),
         (lambda one: one | {"attn_k": one["attn_k"][:, 1:]}, "attn_k has 11 positions, but .* are 12 tokens"),
         (lambda one: one | {"attn_q": one["attn_q"][:, :, :4]}, "layer 0 tells of 6 heads and 2 of keys, but 4 and 2"),
@@ -193,8 +231,9 @@ def changed(states: dict, **of_meta) -> dict:
         (lambda one: one | {"attn_q": one["attn_q"][0]}, "must be .layer, position, head, width."),
         (lambda one: one | {"attn_q": one["attn_q"] * torch.nan}, "of layer 0 are not finite"),
         (lambda one: changed(one, scale=None), "the qk_meta of layer 0 is damaged"),
-        (lambda one: changed(one, sinks=[0.0] * 6), "the attention of layer 0 has sinks"),
-        (lambda one: changed(one, logits_soft_cap=50.0), "the attention of layer 0 has logits_soft_cap"),
+        (lambda one: changed(one, sinks=[0.0] * 5), "layer 0 tells of 5 or 6 heads and 2 of keys, but 6 and 2"),
+        (lambda one: changed(one, use_alibi_sqrt=True), "layer 0 has roots of distances"),
+        (lambda one: changed(one, logits_soft_cap="much"), "the qk_meta of layer 0 is damaged"),
         (lambda one: changed(one, sliding_window=[3, 3]), "has a window to the right"),
         (lambda one: one | {"attn_q": {"handle": "x", "shape": [1]}}, "attn_q holds no numbers but a handle"),
         (lambda one: one | {"attn_q": "x"}, "attn_q is a str and no tensor"),
@@ -220,6 +259,12 @@ def test_states_that_are_damaged_or_do_not_fit_are_one_clear_sentence(states, to
 def test_other_tokens_than_those_of_the_states_are_refused(states, tokenizer, prompt, response, error, says):
     with pytest.raises(error, match=says):
         trace_of_states(states, tokenizer, prompt, response)
+
+
+def test_logprobs_of_another_form_are_refused(states, tokenizer):
+    given = [{"token": "a", "logprob": -1.0}] * len(RESPONSE)  # as /v1/chat/completions has them
+    with pytest.raises(StatesError, match="logprobs hold 'token': 'a'; give a number a step"):
+        trace_of_states(states, tokenizer, PROMPT, RESPONSE, logprobs=given)
 
 
 def test_as_many_logprobs_as_tokens_are_asked_for(states, tokenizer):

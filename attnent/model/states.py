@@ -25,9 +25,8 @@ from attnent.attention.rows import MEASURES, Rows, measure
 from attnent.model.assembly import N_CANDIDATES
 from attnent.model.prompts import encode_prompt, is_token_ids, text_of_ids
 from attnent.model.spelling import spell
-from attnent.trace import SCHEMA_VERSION, TraceError, make_trace
+from attnent.trace import SCHEMA_VERSION, SINK_MEASURES, TraceError, make_trace
 
-ODD = ("logits_soft_cap", "sinks", "use_alibi_sqrt")  # of qk_meta, where weights are not softmax over scores alone
 SENT_AS = {"torch.float32": "float32", "torch.float16": "float16", "torch.bfloat16": "int16"}
 
 
@@ -42,6 +41,8 @@ class _Layer(NamedTuple):
     scale: float
     window: int | None  # how many keys a row sees at most, its own included
     slopes: list[float] | None  # of ALiBi, a head each
+    cap: float | None  # scores become cap tanh(score / cap)
+    sinks: list[float] | None  # learned scores that no key has, a head each
 
 
 def trace_of_states(
@@ -66,14 +67,17 @@ def trace_of_states(
     n_prompt, n_steps = len(prompt_ids), len(token_ids)
     layers = list(_layers(states, n_prompt + n_steps - 1))
     with torch.inference_mode():
-        measured = torch.stack([measure(_rows(one, n_prompt, n_steps), one.index)[0] for one in layers])
-    numbers = measured.movedim(-1, 0).float().numpy()
+        measured = [measure(_rows(one, n_prompt, n_steps), one.index)[0] for one in layers]
+    names = (*MEASURES, "n_keys", *SINK_MEASURES)
+    padded = [torch.nn.functional.pad(one, (0, len(names) - one.shape[-1]), value=torch.nan) for one in measured]
+    numbers = dict(zip(names, torch.stack(padded).movedim(-1, 0).float().numpy(), strict=True))
+    told = [*MEASURES, *(SINK_MEASURES if any(one.sinks for one in layers) else ())]
     spelling = spell(tokenizer, token_ids)
     return make_trace(
-        dict(zip(MEASURES, numbers[: len(MEASURES)], strict=True)),
+        {name: numbers[name] for name in told},
         layer=[one.index for one in layers],
         layer_kind=["self" if one.window is None else "sliding" for one in layers],
-        n_keys=numbers[len(MEASURES)][:, 0],
+        n_keys=numbers["n_keys"][:, 0],
         token=spelling.token,
         steps={
             "token_id": np.asarray(token_ids, np.int32),
@@ -104,7 +108,8 @@ def _rows(layer: _Layer, n_prompt: int, n_steps: int) -> Rows:
     is_seen = None if layer.window is None else ((before <= 0) & (before > -layer.window))[None, None]
     bias = None if layer.slopes is None else torch.tensor(layer.slopes)[None, :, None, None] * before
     reach = n_prompt if is_seen is None else None
-    return Rows(query, key, is_seen, reach, layer.scale, bias, torch.arange(n_steps), sees_tokens=True)
+    sink, n_generated = None if layer.sinks is None else torch.tensor(layer.sinks), torch.arange(n_steps)
+    return Rows(query, key, is_seen, reach, layer.scale, bias, n_generated, sees_tokens=True, cap=layer.cap, sink=sink)
 
 
 def _of_tokens(token_ids: list[int], logprobs: Sequence[Any] | None) -> dict[str, np.ndarray]:
@@ -119,7 +124,7 @@ def _of_tokens(token_ids: list[int], logprobs: Sequence[Any] | None) -> dict[str
         if not isinstance(given, Mapping):
             known["logprob"][step] = np.nan if given is None else given
             continue
-        for token_id, (logprob, rank) in ((int(id_), _logprob_and_rank(one)) for id_, one in given.items()):
+        for token_id, logprob, rank in _by_token(given):
             if token_id == token_ids[step]:
                 known["logprob"][step] = logprob
             if rank is not None and 1 <= rank <= N_CANDIDATES:
@@ -127,9 +132,16 @@ def _of_tokens(token_ids: list[int], logprobs: Sequence[Any] | None) -> dict[str
     return known | {"candidate_id": ids, "candidate_probability": shares}
 
 
-def _logprob_and_rank(one: Any) -> tuple[float, int | None]:
-    found = one if isinstance(one, Mapping) else vars(one)
-    return found["logprob"], found.get("rank")
+def _by_token(given: Mapping[Any, Any]) -> Iterator[tuple[int, float, int | None]]:
+    """(token id, logprob, rank) of what vLLM tells of a step. Raises StatesError."""
+    for token_id, one in given.items():
+        try:
+            about = one if isinstance(one, Mapping) else vars(one)
+            yield int(token_id), float(about["logprob"]), about.get("rank")
+        except (TypeError, ValueError, KeyError) as error:
+            raise StatesError(
+                f"logprobs hold {token_id!r}: {one!r}; give a number a step, or what vLLM's LLM has by token id"
+            ) from error
 
 
 # ---- what vllm-lens saves
@@ -144,8 +156,9 @@ def _layers(states: Mapping[str, Any], n_positions: int) -> Iterator[_Layer]:
         )
     indices, about = (_unwrapped(states[name]) for name in ("qk_layers", "qk_meta"))
     query, key = (_tensor(states[name], name, n_positions) for name in ("attn_q", "attn_k"))
-    if not isinstance(indices, list) or not all(type(one) is int and one >= 0 for one in indices):
-        raise StatesError("qk_layers is no list of the indices of layers; save the states again")
+    are_lists = isinstance(indices, list) and isinstance(about, list)
+    if not are_lists or not all(type(one) is int and one >= 0 for one in indices):
+        raise StatesError("qk_layers or qk_meta are no lists, of the indices of layers and what is told of them")
     if not len(query) == len(key) == len(indices) == len(set(indices)) == len(about) or not indices:
         raise StatesError(
             f"the states have the queries of {len(query)} layers, the keys of {len(key)}, {len(set(indices))} indices "
@@ -166,23 +179,29 @@ def _layer(index: int, query: Tensor, key: Tensor, about: Any) -> _Layer:
     n_heads, n_groups = query.shape[1], key.shape[1]
     try:
         scale, (left, right) = float(about["scale"]), about.get("sliding_window") or (-1, -1)
-        told = about.get("num_heads_local", n_heads), about.get("num_kv_heads_local", n_groups)
-        slopes, odd = about.get("alibi_slopes"), [one for one in ODD if about.get(one)]
+        slopes, sinks = (_numbers(about.get(name)) for name in ("alibi_slopes", "sinks"))
+        cap, is_odd = float(about.get("logits_soft_cap") or 0), bool(about.get("use_alibi_sqrt"))
+        told = {int(about.get("num_heads_local", n_heads)), *(len(one) for one in (slopes, sinks) if one is not None)}
+        n_groups_told = int(about.get("num_kv_heads_local", n_groups))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise StatesError(f"the qk_meta of layer {index} is damaged ({error!r}); save the states again") from error
-    if told != (n_heads, n_groups) or (slopes is not None and len(slopes) != n_heads):
+    if told != {n_heads} or n_groups_told != n_groups:
         raise StatesError(
-            f"the qk_meta of layer {index} tells of {told[0]} heads and {told[1]} of keys, but {n_heads} and "
-            f"{n_groups} were saved; save the states of all heads together"
+            f"the qk_meta of layer {index} tells of {' or '.join(map(str, sorted(told)))} heads and {n_groups_told} of "
+            f"keys, but {n_heads} and {n_groups} were saved; save the states of all heads together"
         )
-    if odd or right > 0:
+    if is_odd or right > 0:
         raise StatesError(
-            f"the attention of layer {index} has {odd[0] if odd else 'a window to the right'}, which changes the "
-            "weights in a way that is not measured here; use replay"
+            f"the attention of layer {index} has {'roots of distances' if is_odd else 'a window to the right'}, which "
+            "are not measured here; use replay"
         )
     if not (query.isfinite().all() and key.isfinite().all() and 0 < scale < math.inf):
         raise StatesError(f"queries, keys or scale of layer {index} are not finite; save the states again")
-    return _Layer(index, query, key, scale, None if left < 0 else int(left) + 1, slopes)
+    return _Layer(index, query, key, scale, None if left < 0 else int(left) + 1, slopes, cap or None, sinks)
+
+
+def _numbers(given: Any) -> list[float] | None:
+    return None if given is None else [float(one) for one in given]
 
 
 def _tensor(given: Any, name: str, n_positions: int) -> Float[Tensor, "layer position head width"]:
