@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import inspect
 import json
 
 import numpy as np
@@ -438,3 +439,34 @@ def test_it_is_told_from_its_configuration_whether_a_model_reads_images(seeing, 
     assert not reads_images("tiny")
     with pytest.raises(ModelError, match=r"there is no model|could not be loaded"):
         reads_images("nobody/nothing")
+
+
+# ---- half precision
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [("float16", 0.15), ("bfloat16", 1.0)])
+@pytest.mark.parametrize(("name", "images"), [("tiny", None), ("tiny-vision", IMAGES[:2])])
+def test_half_precision_on_a_cpu_gives_the_numbers_of_float32_as_far_as_it_holds_them(name, images, dtype, atol):
+    whole_, half = load_model(name), load_model(name, dtype=dtype)
+    wanted = run(*whole_, PROMPTS[:2], images=images)
+    ids = [trace["token_id"].values for trace in wanted]
+    for got, trace in zip(ae.replay(*half, PROMPTS[:2], ids, images=images, progress=False), wanted, strict=True):
+        assert got.attrs["dtype"] == dtype
+        np.testing.assert_array_equal(got["n_keys"], trace["n_keys"])
+        np.testing.assert_allclose(got["entropy"], trace["entropy"], atol=atol)
+
+
+@pytest.mark.parametrize("dtype", ["Half", "BFloat16"])
+def test_a_device_without_half_precision_is_one_clear_sentence(seeing, dtype):
+    model, _ = seeing
+
+    def forward(*args, **kwargs):
+        raise RuntimeError(f"\"addmm_impl_cpu_\" not implemented for '{dtype}'")
+
+    forward.__signature__ = inspect.signature(model.forward)
+    model.forward = forward
+    try:
+        with pytest.raises(ModelError, match=f"cannot do all that the model does in {dtype}; load it with dtype='floa"):
+            run(*seeing, PROMPTS[:1], images=IMAGES[:1])
+    finally:
+        del model.forward

@@ -1,5 +1,6 @@
 """Prompts of unlike length side by side: which go together, how they are padded, and halves where memory ends."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -10,10 +11,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attnent.model.images import digest_of, opened, processed
+from attnent.model.loading import ModelError
 from attnent.model.prompts import EncodedPrompt, PromptError
 from attnent.progress import Progress
 
 _Item = TypeVar("_Item")
+_MISSING = re.compile(r"not implemented for '(Half|BFloat16)'")
 
 
 class Work(NamedTuple):
@@ -43,7 +46,10 @@ def in_batches(work: Work, batch_size: int, *, doing: str, progress: bool) -> li
 
 
 def in_memory(run: Callable[[Sequence[_Item]], Iterator[xr.Dataset]], items: Sequence[_Item]) -> list[xr.Dataset]:
-    """What `run` gives for the items, or for their halves one after the other where they do not fit the device."""
+    """What `run` gives for the items, or for their halves one after the other where they do not fit the device.
+
+    Raises ModelError where the device lacks an operation in the model's dtype.
+    """
     try:
         return list(run(items))
     except torch.OutOfMemoryError as error:
@@ -52,6 +58,12 @@ def in_memory(run: Callable[[Sequence[_Item]], Iterator[xr.Dataset]], items: Seq
                 "one prompt alone does not fit the device's memory; lower max_new_tokens, shorten the prompt, or load "
                 "the model in a smaller dtype or with device_map='auto' over more devices"
             ) from error
+    except RuntimeError as error:
+        if missing := _MISSING.search(str(error)):
+            raise ModelError(
+                f"this device cannot do all that the model does in {missing[1]}; load it with dtype='float32'"
+            ) from error
+        raise
     torch.cuda.empty_cache()
     half = len(items) // 2
     return in_memory(run, items[:half]) + in_memory(run, items[half:])
