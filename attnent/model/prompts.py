@@ -110,7 +110,7 @@ def _with_images(model: PreTrainedModel, prompt: Prompt, images: Sequence[Any], 
         inputs = processed(model, [text], [seen])
     except ValueError as error:
         raise PromptError(f"the processor cannot read {name} and its images ({error})") from error
-    digests, image_token = tuple(map(digest_of, seen)), getattr(processor, "image_token_id", None)
+    digests, image_token = tuple(map(digest_of, seen)), getattr(model.config, "image_token_id", None)
     return EncodedPrompt(prompt, inputs["input_ids"][0].tolist(), text, tuple(images), digests, image_token)
 
 
