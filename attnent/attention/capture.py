@@ -28,6 +28,7 @@ from attnent.attention.columns import Columns
 from attnent.attention.deferral import WAITS, Deferred
 from attnent.attention.layers import KINDS, index_of, kind_of, layered
 from attnent.attention.overhearing import can_be_overheard, overhearing
+from attnent.attention.ranks import ALONE, Ranks, ranks_of
 from attnent.attention.rows import MEASURES, Rows, exact, measure, receive
 from attnent.attention.tops import Tops
 
@@ -72,6 +73,14 @@ class Watch:
     columns: Columns | None = None  # takes in what the keys receive from all rows
     tops: Tops | None = None  # takes in the top keys of the watched rows
     deferred: Deferred | None = None  # takes in decoding steps; None: each is measured at once
+    ranks: Ranks = ALONE  # that share the model
+
+    def share(self, ranks: Ranks) -> None:
+        """The model is shared among these, each of which has some of the heads."""
+        self.ranks = ranks
+        for taking_in in (self.columns, self.tops):
+            if taking_in is not None:
+                taking_in.ranks = ranks
 
 
 @dataclass
@@ -122,6 +131,7 @@ def capture(model: PreTrainedModel, *, prompt_rows: bool = False) -> Generator[R
 def watching(model: PreTrainedModel, watch: Watch) -> Generator[None]:
     """Have every attention layer of the model measured as `watch` says, until the block is left, however it is."""
     modules = _watchable(model)
+    watch.share(ranks_of(model))
     # Outer modules first: transformers hands what is set on a configuration down to those inside it.
     configs: list[Any] = [m.config for m in model.modules() if hasattr(m, "config")]
     before = [(config, config._attn_implementation) for config in configs]
@@ -189,7 +199,7 @@ def stats_of_pass(
     model: PreTrainedModel, attentions: Sequence[Tensor | None] | None, deferred: Deferred | None = None
 ) -> dict[int, LayerStats]:
     """The `attentions` of one forward pass, or of many joined, as {layer: LayerStats}; `deferred` fills in its rows."""
-    layers = {}
+    layers, ranks = {}, ranks_of(model)
     for channels in attentions or ():
         if channels is None or not _is_ours(channels):
             continue
@@ -199,7 +209,7 @@ def stats_of_pass(
                 f"layer {layer} of {type(model).__name__} attends more than once in a forward pass, "
                 "which attnent cannot record; use another model"
             )
-        layers[layer] = _unpacked(channels)
+        layers[layer] = _unpacked(ranks.joined(channels))
     if not layers:
         raise CaptureError(
             f"{type(model).__name__} gave back no attention statistics, so nothing can be captured; "

@@ -1,11 +1,14 @@
 """What each key receives from the queries that see it: sums over blocks of rows, never a T x T matrix."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from attnent.attention.ranks import ALONE, Ranks
 
 Part = tuple[slice, slice]  # some items of a batch and some of their heads
 
@@ -30,6 +33,7 @@ class Columns:
         self._n_positions = counts.shape[1] + n_new
         self._ends = torch.tensor(ends, dtype=torch.long, device=counts.device)
         self._layers: dict[int, _Sums] = {}
+        self.ranks: Ranks = ALONE  # that share the model
 
     def follow(self, chosen: Int[Tensor, " batch"]) -> None:
         """The next position of each item is this token; an end of text, and all after it, does not count."""
@@ -78,5 +82,13 @@ class Columns:
                 "received_mass": sums.received[row, :, keys] / sums.n_rows[row, :, keys],
                 "own_mass": sums.own[row, :, keys],
             }
-            for layer, sums in self._layers.items()
+            for layer, sums in self._whole.items()
+        }
+
+    @functools.cached_property
+    def _whole(self) -> dict[int, _Sums]:
+        """The sums of each layer, of the heads of all ranks."""
+        joined = self.ranks.joined
+        return {
+            layer: _Sums(joined(sums.received), joined(sums.own), sums.n_rows) for layer, sums in self._layers.items()
         }

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from attnent.attention.columns import Part
 from attnent.attention.layers import chosen, context_length, index_of, indices, is_cross, layered
+from attnent.attention.ranks import ALONE, Ranks
 
 _BITS = 32  # of a float32 weight, and of a distance
 
@@ -56,6 +57,7 @@ class Tops:
     def __init__(self, asked: TopKeys) -> None:
         self._asked = asked
         self._blocks: dict[int, list[Int[Tensor, "batch head row place"]]] = {}
+        self.ranks: Ranks = ALONE  # that share the model
 
     def add(
         self,
@@ -75,6 +77,8 @@ class Tops:
         if layers is not None and layer not in layers:
             return
         (items, heads), of = part, weights if of is None else of
+        if self.ranks.split(of.shape[1]):
+            asked = None  # each rank keeps as many, and those that are asked for are chosen among all
         chosen = [head for head in range(of.shape[1]) if asked is None or head in asked]
         if items.start == heads.start == 0:
             whole = of.new_full((len(of), len(chosen), of.shape[2], n), -1, dtype=torch.long)
@@ -94,7 +98,14 @@ class Tops:
     @functools.cached_property
     def _rows(self) -> dict[int, np.ndarray]:
         """(batch, head, row, place) of each layer."""
-        return {layer: torch.cat(blocks, dim=2).cpu().numpy() for layer, blocks in sorted(self._blocks.items())}
+        rows = {}
+        for layer, blocks in sorted(self._blocks.items()):
+            found = torch.cat(blocks, dim=2)
+            if self.ranks.split(found.shape[1]):
+                found = self.ranks.joined(found)
+                found = found if self._asked.heads is None else found[:, self._asked.heads]
+            rows[layer] = found.cpu().numpy()
+        return rows
 
     def of_item(self, row: int, prompt: Sequence[str], response: Sequence[str]) -> dict[str, Any]:
         """TOP_KEYS of one item, given the texts of its tokens; the query of step t is at n_prompt - 1 + t."""

@@ -19,6 +19,7 @@ from attnent.cluster.connection import ADDRESS, Cluster, joined
 from attnent.cluster.workers import Workers
 from attnent.model.batches import Work
 from attnent.model.loading import LOADED, checksum_of, load_model, name_of
+from attnent.model.placing import device_of
 from attnent.store import RunError
 
 AT_ONCE = 2  # batches that a worker holds: one in the making, and one for when that is done
@@ -190,7 +191,7 @@ def how_to_load(model: PreTrainedModel, workers: Workers) -> dict[str, Any]:
     loaded = vars(model).get(LOADED)
     if loaded is None:
         raise RunError("workers load the model by its name: give one that ae.load_model loaded, or workers=1")
-    name, is_empty = Path(loaded["name"]), model.device.type == "meta"
+    name, is_empty = Path(loaded["name"]), device_of(model).type == "meta"
     if is_empty and name.is_dir():
         raise RunError(f"the Run is named by the weights of {name}, which are not loaded: give device_map='cpu'")
     loaded = loaded | {

@@ -10,8 +10,10 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from attnent.attention.ranks import are_several, is_first
 from attnent.model.images import digest_of, opened, processed
 from attnent.model.loading import ModelError
+from attnent.model.placing import device_of
 from attnent.model.prompts import EncodedPrompt, PromptError
 from attnent.progress import Progress
 
@@ -37,7 +39,7 @@ def plan_batches(n_tokens: Sequence[int], batch_size: int) -> list[list[int]]:
 def in_batches(work: Work, batch_size: int, *, doing: str, progress: bool) -> list[xr.Dataset]:
     """The traces of all items, in their order."""
     found: dict[int, xr.Dataset] = {}
-    with Progress(len(work.n_tokens), doing, shown=progress) as bar:
+    with Progress(len(work.n_tokens), doing, shown=progress and is_first()) as bar:
         for batch in plan_batches(work.n_tokens, batch_size):
             traces = work.traces_of(batch)
             found |= zip(batch, traces, strict=True)
@@ -48,6 +50,7 @@ def in_batches(work: Work, batch_size: int, *, doing: str, progress: bool) -> li
 def in_memory(run: Callable[[Sequence[_Item]], Iterator[xr.Dataset]], items: Sequence[_Item]) -> list[xr.Dataset]:
     """What `run` gives for the items, or for their halves one after the other where they do not fit the device.
 
+    Processes that share a model cannot halve a batch each for itself: they must make the same passes.
     Raises ModelError where the device lacks an operation in the model's dtype.
     """
     try:
@@ -57,6 +60,11 @@ def in_memory(run: Callable[[Sequence[_Item]], Iterator[xr.Dataset]], items: Seq
             raise torch.OutOfMemoryError(
                 "one prompt alone does not fit the device's memory; lower max_new_tokens, shorten the prompt, or load "
                 "the model in a smaller dtype or with device_map='auto' over more devices"
+            ) from error
+        if are_several():
+            raise torch.OutOfMemoryError(
+                f"{len(items)} prompts at once do not fit the memory of one of the devices that share the model; lower "
+                "batch_size"
             ) from error
     except RuntimeError as error:
         if missing := _MISSING.search(str(error)):
@@ -91,7 +99,7 @@ def inputs_of(
     Raises PromptError for an image that has changed since its prompt was encoded.
     """
     if not items[0].images:
-        input_ids, attention_mask = left_padded(items, pad_id(tokenizer), model.device)
+        input_ids, attention_mask = left_padded(items, pad_id(tokenizer), device_of(model))
         return {"input_ids": input_ids, "attention_mask": attention_mask}
     seen = [[opened(one, "a prompt") for one in item.images] for item in items]
     for item, images in zip(items, seen, strict=True):

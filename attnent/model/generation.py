@@ -30,11 +30,13 @@ from transformers import (
 from attnent.attention.capture import Watch, stats_of_pass, watching
 from attnent.attention.columns import Columns
 from attnent.attention.deferral import Deferred
+from attnent.attention.ranks import ranks_of
 from attnent.attention.tops import TopKeys, Tops, top_keys_of
 from attnent.model.assembly import TokenStats, assemble, ending, eos_ids, of_item, token_stats_
 from attnent.model.batches import Work, by_kind, in_batches, inputs_of, pad_id
 from attnent.model.compiling import in_one_graph, with_static_cache
 from attnent.model.images import Tokenizer, pictures, tokenizer_of
+from attnent.model.placing import device_of
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompts, encoded_prompt
 from attnent.model.spelling import spell
 
@@ -94,7 +96,7 @@ def attention_row(
             weights = model(**inputs, output_attentions=True).attentions
     finally:
         model.set_attn_implementation(before)
-    return weights[layer][0, head, -1].double().cpu().numpy()
+    return ranks_of(model).joined(weights[layer])[0, head, -1].double().cpu().numpy()
 
 
 def item_seeds(seed: int | Sequence[int], prompts: Sequence[Any]) -> list[int]:
@@ -168,7 +170,7 @@ def _run_batch(
     inputs = inputs_of(model, tokenizer, items)
     received = Columns(inputs["attention_mask"].bool(), n_new=max_new_tokens, ends=sorted(ends)) if columns else None
     tops = Tops(top_keys) if top_keys else None
-    none_yet = torch.zeros(1, dtype=torch.long, device=model.device)
+    none_yet = torch.zeros(1, dtype=torch.long, device=device_of(model))
     deferred = Deferred(received, tops) if n_positions is None else None  # a graph keeps nothing for later
     watch = Watch(n_generated=none_yet, columns=received, tops=tops, deferred=deferred)
     chooser = Chooser(watch, seeds, max_new_tokens, temperature)
@@ -252,6 +254,7 @@ class Chooser(LogitsProcessor):
         self, input_ids: Int[Tensor, "batch position"], scores: Float[Tensor, "batch token"]
     ) -> Float[Tensor, "batch token"]:
         chosen = scores.argmax(dim=-1) if self._temperature == 0 else self._draw(scores / self._temperature)
+        chosen = self._watch.ranks.agreed(chosen)
         self._steps.append(token_stats_(scores, chosen))
         self._watch.n_generated = self._watch.n_generated + 1  # not in place: steps that wait keep theirs
         if self._watch.columns is not None:

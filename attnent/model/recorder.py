@@ -15,6 +15,7 @@ import xarray as xr
 from transformers import PreTrainedModel
 
 from attnent.attention.layers import chosen, indices
+from attnent.attention.ranks import ranks_of
 from attnent.attention.tops import TopKeys, top_keys_of
 from attnent.cluster.sharing import Make, shared
 from attnent.cluster.workers import Workers, workers_of
@@ -22,6 +23,7 @@ from attnent.model.batches import Work, plan_batches
 from attnent.model.generation import derive_seed, writing
 from attnent.model.images import Tokenizer, asker_of, digests_of, tokenizer_of
 from attnent.model.loading import name_of, revision_of, weights_of
+from attnent.model.placing import device_of
 from attnent.model.prompts import encode_prompts, template_digest
 from attnent.model.replaying import reading
 from attnent.progress import Progress
@@ -63,13 +65,17 @@ def record(
     ends with the same numbers (bit by bit on the same device and number of threads): the batches are those of the whole
     list, and each response has its own random numbers. So it does with more than one of `workers`, which share the
     batches: processes of Ray that each hold a model, of the cluster that RAY_ADDRESS names or else of this machine.
-    Raises RunError, PromptError, CaptureError, or ValueError for a setting out of range.
+    Of processes that share a model (`tp_plan`) the first alone writes, and each gets the Run when it is whole. Raises
+    RunError, PromptError, CaptureError, or ValueError for a setting out of range.
     """
     check_examples(examples)
     tokenizer = tokenizer_of(model, tokenizer)
     sampling: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     tops = top_keys_of(model, top_keys)
-    crew = workers_of(workers, on_gpu=model.device.type == "cuda")
+    crew = workers_of(workers, on_gpu=device_of(model).type == "cuda")
+    ranks = ranks_of(model)
+    if ranks.n > 1 and crew.n > 1:
+        raise RunError("workers load a model each, and this one is shared among processes: give workers=1")
     kept_measures, kept_layers = recorded_for(measures), chosen("layers", layers, indices(model))
     prompts, ids = examples["prompt"].tolist(), examples["id"].tolist()
     images = examples["images"].tolist() if "images" in examples else None
@@ -105,10 +111,13 @@ def record(
     }
     if folder is None:
         folder = Path(out_dir) / one_segment(task) / one_segment(name_of(model)) / digest(identity)
+    if ranks.here > 0:
+        ranks.follow(work.traces_of)
+        return Run(folder)
     run = Run.start(folder, identity=identity, examples=examples)
     if progress:
         print(f"recording into {run.folder.resolve()}", flush=True)
-    with run.locked():
+    with run.locked(), ranks.leading(work.traces_of) as traces_of:
         damaged = run.discard_damaged()
         done = set(run.recorded)
         missing_batches = [
@@ -118,8 +127,9 @@ def record(
             return run
         made_with = {
             "batch_size": batch_size,
-            "device": "cuda" if crew.n > 1 and crew.gpus else str(model.device),
+            "device": "cuda" if crew.n > 1 and crew.gpus else str(device_of(model)),
             "workers": crew.n,
+            "ranks": ranks.n,
             "weights": weights_of(model),
             "n_parameters": model.num_parameters(),
             "versions": {name: version(name) for name in ("attnent", "torch", "transformers")},
@@ -130,7 +140,7 @@ def record(
         if crew.n > 1:
             results = shared(model, tokenizer, make, items, missing_batches, crew)
         else:
-            results = ((batch, work.traces_of(batch)) for batch in missing_batches)
+            results = ((batch, traces_of(batch)) for batch in missing_batches)
         bar = Progress(len(ids), f"recording {task}", shown=progress, done=len(done))
         with bar, contextlib.closing(results):
             for batch, traces in results:

@@ -24,6 +24,7 @@ from attnent.model.assembly import TokenStats, assemble, ending, of_item, token_
 from attnent.model.batches import Work, by_kind, in_batches, inputs_of, pad_id
 from attnent.model.images import Tokenizer, digest_of, of_each, opened, pictures, tokenizer_of
 from attnent.model.messages import Prompt, PromptError, TokenIds, is_token_ids
+from attnent.model.placing import device_of
 from attnent.model.prompts import EncodedPrompt, encoded_prompt
 from attnent.model.spelling import spell
 
@@ -210,7 +211,7 @@ def _read_batch(
     n_steps = max(len(one.token_ids) for one in given)
     padded = [one.token_ids + [pad_id(tokenizer)] * (n_steps - len(one.token_ids)) for one in given]
     written = [[1] * len(one.token_ids) + [0] * (n_steps - len(one.token_ids)) for one in given]
-    chosen, written_mask = torch.tensor(padded, device=model.device), torch.tensor(written, device=model.device)
+    chosen, written_mask = torch.tensor(padded, device=device_of(model)), torch.tensor(written, device=device_of(model))
     inputs = inputs_of(model, tokenizer, [one.prompt for one in given])
     inputs = _with_responses(model, inputs, chosen[:, :-1], written_mask[:, 1:])
     mask = inputs["attention_mask"]

@@ -4,6 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from attnent.attention.ranks import ranks_of
 from attnent.model.batches import plan_batches
 from attnent.model.generation import derive_seed, writing
 from attnent.model.images import Tokenizer, tokenizer_of
@@ -32,6 +33,8 @@ def add_samples(
     """
     if n < 0:
         raise ValueError(f"n is {n}, but must be 0 or more samples")
+    if ranks_of(model).n > 1:
+        raise RunError("samples are drawn by one process, and this model is shared among several: load it whole")
     ids = run.recorded
     asked = run.examples.set_index("id").loc[ids]
     images = asked["images"].tolist() if "images" in asked else None

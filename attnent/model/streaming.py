@@ -21,6 +21,7 @@ from attnent.model.assembly import TokenStats, assemble, eos_ids, of_item
 from attnent.model.batches import in_memory, inputs_of
 from attnent.model.generation import Chooser, check_settings, item_seeds, sampling_of, write
 from attnent.model.images import Tokenizer, tokenizer_of
+from attnent.model.placing import device_of
 from attnent.model.prompts import EncodedPrompt, Prompt, encode_prompts
 from attnent.model.spelling import Speller, spell
 from attnent.trace import joined
@@ -77,7 +78,7 @@ def _traces(
     temperature: float,
 ) -> Generator[xr.Dataset]:
     ends, speller = eos_ids(model, tokenizer), Speller(tokenizer)
-    watch = Watch(n_generated=torch.zeros(1, dtype=torch.long, device=model.device))
+    watch = Watch(n_generated=torch.zeros(1, dtype=torch.long, device=device_of(model)))
     chooser = Chooser(watch, [seed], max_new_tokens, temperature)
     for step, told in enumerate(_steps(model, tokenizer, item, watch, chooser)):
         finish_reason = "eos" if told.token_id in ends else "length" if step + 1 == max_new_tokens else ""
