@@ -17,9 +17,10 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 import attnent as ae
 from attnent.model.batches import inputs_of
+from attnent.model.generation import derive_seed
 from attnent.model.images import PROCESSOR
 from attnent.model.loading import ModelError, load_model, reads_images
-from attnent.model.prompts import PromptError, encode_prompts
+from attnent.model.prompts import PromptError, encode_prompts, encoded_prompt
 from attnent.model.streaming import stream, whole
 from attnent.store.traces import load_trace, save_trace
 from attnent.tiny.vision import CROSS, N_LAYERS, PATCH, TILE
@@ -82,6 +83,32 @@ def test_messages_with_a_part_for_each_image_say_what_a_text_says(seeing, traces
     (trace,) = run(*seeing, [[{"role": "user", "content": parts}]], images=IMAGES[3:])
     np.testing.assert_allclose(trace.entropy, traces[3].entropy, atol=1e-4)
     assert json.loads(trace.attrs["prompt"])[0]["content"] == parts
+
+
+LLAMA = (  # what the template of Llama 3.2 Vision does with a system message, and with the content of others
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] | trim }}"
+    "{% set messages = messages[1:] %}{% endif %}{% for m in messages %};{% if m['content'] is string %}"
+    "{{ m['content'] }}{% else %}{% for p in m['content'] %}"
+    "{{ '<|image|>' if p['type'] == 'image' else p['text'] }}{% endfor %}{% endif %}{% endfor %}"
+)
+LLAVA = (  # which has no place for a text that is in no part
+    "{{ bos_token }}{% for m in messages %};{% for p in m['content'] %}"
+    "{{ '<|image|>' if p['type'] == 'image' else 'text:' + p['text'] }}{% endfor %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [(LLAMA, "<|bos|>Be brief.;<|image|>in"), (LLAVA, "<|bos|>;text:Be brief.;<|image|>text:in")],
+)
+def test_each_template_is_given_texts_as_it_takes_them(template, wanted):
+    model, tokenizer = load_model("tiny-vision")
+    vars(model)[PROCESSOR].chat_template = template
+    content = [{"type": "image"}, {"type": "text", "text": "in"}]
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": content}]
+    assert encoded_prompt(model, tokenizer, messages, [SMALL]).text == wanted
+    text = encoded_prompt(model, tokenizer, [{"role": "user", "content": "in"}]).token_ids
+    assert tokenizer.decode(text) == {LLAMA: "<|bos|>;in", LLAVA: "<|bos|>;text:in"}[template]
 
 
 def test_images_may_be_paths(seeing, traces, tmp_path):
@@ -287,6 +314,17 @@ def test_texts_about_images_are_read_into_a_run(seeing, examples, tmp_path):
     read = ae.record(*seeing, examples.assign(said="a green square"), reads="said", **settings)
     (alone,) = ae.replay(*seeing, PROMPTS[:1], ["a green square"], images=[SMALL], progress=False)
     np.testing.assert_allclose(read.trace("a")["entropy"], alone["entropy"], atol=1e-4)
+
+
+def test_samples_are_drawn_of_prompts_with_their_images(seeing, examples, tmp_path):
+    asked = {"max_new_tokens": 4, "progress": False}
+    run_ = ae.record(*seeing, examples, task="see", out_dir=tmp_path, **asked)
+    ae.add_samples(*seeing, run_, 1, seed=3, **asked)
+    texts = run_.labels("samples").set_index("response_id")["text"]
+    seeds = [derive_seed("sample", 3, 1, id_) for id_ in examples["id"]]
+    images = examples["images"].tolist()
+    wanted = ae.generate(*seeing, PROMPTS, images=images, temperature=1.0, seed=seeds, **asked)
+    assert texts[examples["id"]].tolist() == [trace.attrs["response"] for trace in wanted]
 
 
 # ---- images that stand in the text

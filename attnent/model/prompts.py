@@ -1,12 +1,15 @@
 """Prompts as token ids: the chat template applied, its date fixed so that runs repeat."""
 
+import contextlib
 import datetime
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attnent.attention.layers import context_length
@@ -21,7 +24,7 @@ from attnent.model.images import (
     processor_of,
     reader_of,
 )
-from attnent.model.messages import Prompt, PromptError, TokenIds, in_parts, is_token_ids, text_of
+from attnent.model.messages import IMAGE, Prompt, PromptError, TokenIds, in_parts, is_token_ids, text_of
 
 TEMPLATE_DATE = datetime.date(2024, 7, 26)  # the default date of the Llama 3.2 template
 _TODAY = re.compile(r"""strftime_now\(\s*(?P<quote>["'])(?P<format>.+?)(?P=quote)\s*\)""")
@@ -119,10 +122,19 @@ def _template_of(processor: Any) -> str | None:
 
 
 def _rendered(processor: Any, messages: list[dict[str, Any]]) -> str:
-    """The text that the chat template makes of messages in parts."""
+    """The text that the chat template makes of messages in parts.
+
+    Those without an image are given as texts, as Llama 3.2 wants its system message, but to a template that has no
+    place for a text.
+    """
     settings = {"add_generation_prompt": True, "tokenize": False, "date_string": TEMPLATE_DATE.strftime("%d %b %Y")}
-    template = _dated(str(_template_of(processor)))
-    return processor.tokenizer.apply_chat_template(messages, chat_template=template, **settings)
+    render = functools.partial(
+        processor.tokenizer.apply_chat_template, chat_template=_dated(str(_template_of(processor))), **settings
+    )
+    with contextlib.suppress(TemplateError):  # of one that takes no text
+        if "snow" in render([{"role": "user", "content": "snow"}]):
+            messages = [one if IMAGE in one["content"] else one | {"content": text_of(one)} for one in messages]
+    return render(messages)
 
 
 def text_of_ids(tokenizer: PreTrainedTokenizerBase, token_ids: TokenIds) -> str:
