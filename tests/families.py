@@ -358,7 +358,7 @@ def eager_weights(model: Any, **inputs: Tensor) -> list[Tensor]:
     before = model.config._attn_implementation
     model.config._attn_implementation = "eager"
     try:
-        with _alibi_once(model):
+        with alibi_once(model):
             weights = model(**inputs, output_attentions=True).attentions
     finally:
         model.config._attn_implementation = before
@@ -366,7 +366,7 @@ def eager_weights(model: Any, **inputs: Tensor) -> list[Tensor]:
 
 
 @contextmanager
-def _alibi_once(model: Any) -> Generator[None]:
+def alibi_once(model: Any) -> Generator[None]:
     """Falcon's eager attention adds ALiBi twice, once in its mask, where its sdpa adds it once: so halves of it."""
     build = modeling_falcon.build_alibi_tensor
     halves = mock.patch.object(

@@ -12,7 +12,8 @@ from conftest import left_padded
 from families import FAMILIES, InFloat64, eager_weights
 
 from attnent.attention.capture import capture
-from attnent.model.generation import generate
+from attnent.attention.layers import indices
+from attnent.model.generation import attention_row, generate
 from attnent.model.replaying import replay
 
 
@@ -42,6 +43,17 @@ def test_a_family_is_captured_as_its_eager_weights_say(family, model):
             assert abs(elsewhere).max() < 1e-9, "all weight is on keys"
         else:
             np.testing.assert_allclose(stats.sink_share.movedim(1, -1)[visible.any(-1)], elsewhere, atol=1e-9)
+
+
+def test_a_family_is_known_to_have_the_layers_that_are_recorded(family, model, tokenizer):
+    """And their eager weights are found by these."""
+    assert sorted(indices(model)) == family.indices
+    ids = torch.tensor([tokenizer("thing").input_ids])
+    with InFloat64(), families.alibi_once(model):
+        row = attention_row(model, tokenizer, "thing", layer=family.indices[-1], head=1)
+    with InFloat64():
+        weights = eager_weights(model, input_ids=ids, attention_mask=torch.ones_like(ids))
+    np.testing.assert_allclose(row, weights[-1][0, 1, -1], atol=1e-9)
 
 
 @torch.inference_mode()

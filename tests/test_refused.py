@@ -31,6 +31,7 @@ REFUSED = {
         ),
         "share one attention",
     ),
+    "subtracted": (Family("DiffLlama", "DiffLlamaForCausalLM", "DiffLlamaConfig", NO_WIDTH), "subtracts"),
     "unreached": (
         Family(
             "XGLM",

@@ -171,10 +171,10 @@ def _watchable(model: PreTrainedModel) -> list[Any]:
         )
     if model.config.is_encoder_decoder:
         raise CaptureError(f"{name} is an encoder-decoder, which attnent does not record; use a decoder-only model")
+    if any(type(module).__name__ == "DiffLlamaAttention" for module in modules):
+        raise CaptureError(f"{name} subtracts one attention from another, which attnent does not record; use another")
     if any(index_of(module) < 0 for module in modules):
-        raise CaptureError(
-            f"the layers of {name} share one attention, which does not know its layer; use another model"
-        )
+        raise CaptureError(f"the layers of {name} share one attention, which does not know in which it is; use another")
     if any(hasattr(module, "attnent_watch") for module in modules):
         raise CaptureError(f"this {name} is being captured already; leave that block before entering another")
     return modules

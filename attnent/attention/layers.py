@@ -34,8 +34,8 @@ def kind_of(module: Any, others: dict[str, Any]) -> str:
 
 
 def indices(model: PreTrainedModel) -> set[int]:
-    """Of its layers, as the model counts them."""
-    return {index_of(module) for module in layered(model)}
+    """Of its layers that have attention, as the model counts them."""
+    return {index_of(module) for module in layered(model) if "Attention" in type(module).__name__}
 
 
 def context_length(model: PreTrainedModel) -> int | None:

@@ -30,6 +30,7 @@ from transformers import (
 from attnent.attention.capture import Watch, stats_of_pass, watching
 from attnent.attention.columns import Columns
 from attnent.attention.deferral import Deferred
+from attnent.attention.layers import indices
 from attnent.attention.ranks import ranks_of
 from attnent.attention.tops import TopKeys, Tops, top_keys_of
 from attnent.model.assembly import TokenStats, assemble, ending, eos_ids, of_item, token_stats_
@@ -84,19 +85,22 @@ def attention_row(
 ) -> Float[np.ndarray, " key"]:
     """The weights of the query whose logits choose the first token of a response, by transformers' eager attention.
 
-    `layer` and `head` count from 0. `images` as one entry of those of `generate`: on a cross-attention layer the keys
-    are all the tokens of all tiles, those that are padding among them. Raises PromptError for an empty prompt.
+    `layer` and `head` count from 0. Where there is a learned sink, they add up to less than 1. `images` as one entry of
+    those of `generate`: on a cross-attention layer the keys are all the tokens of all tiles, those that are padding
+    among them. Raises PromptError for an empty prompt.
     """
     tokenizer = tokenizer_of(model, tokenizer)
     inputs = inputs_of(model, tokenizer, [encoded_prompt(model, tokenizer, prompt, pictures(images))])
     before = model.config._attn_implementation
-    model.set_attn_implementation("eager")
+    model.config._attn_implementation = "eager"  # the public setter leaves Falcon as it is
     try:
         with torch.inference_mode():
-            weights = model(**inputs, output_attentions=True).attentions
+            weights = [one for one in model(**inputs, output_attentions=True).attentions if one is not None]
     finally:
-        model.set_attn_implementation(before)
-    return ranks_of(model).joined(weights[layer])[0, head, -1].double().cpu().numpy()
+        model.config._attn_implementation = before
+    attending = sorted(indices(model))  # a hybrid has other layers, too
+    place = attending.index(layer) if len(attending) == len(weights) else layer
+    return ranks_of(model).joined(weights[place])[0, head, -1].double().cpu().numpy()
 
 
 def item_seeds(seed: int | Sequence[int], prompts: Sequence[Any]) -> list[int]:
