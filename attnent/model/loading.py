@@ -1,5 +1,6 @@
 """Loading a model and its tokenizer: a bundled one, SmolLM2, a GGUF file, a local folder, or a Hub id."""
 
+import functools
 import hashlib
 import warnings
 from collections.abc import Generator
@@ -24,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from attnent.attention.ranks import is_first
 from attnent.model.gguf import converted
-from attnent.model.placing import PlacingError, parameters_of, placed
+from attnent.model.placing import PlacingError, parameters_of, placed, put
 from attnent.progress import is_headless
 from attnent.store.weights import HUB_ID, GgufError, smollm2
 from attnent.tiny import MODEL_DIR, verify_checksums, vision
@@ -99,7 +100,8 @@ def _from_files(source: str, dtype: Any, place: tuple[Any, Any], own: dict[str, 
     tokenizer: Any = getattr(processor, "tokenizer", None) or AutoTokenizer.from_pretrained(source, **own)
     tokenizer.padding_side = "left"
     with _quiet_bars(is_bundled):
-        return loader.from_pretrained(source, dtype=dtype, **where, **own), tokenizer, processor
+        load = functools.partial(loader.from_pretrained, source, dtype=dtype, **own)
+        return put(load, where), tokenizer, processor
 
 
 def reads_images(name: str) -> bool:

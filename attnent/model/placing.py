@@ -1,7 +1,11 @@
 """Where a model lies: on one device or many, on disk what does not fit, or shared among processes of torchrun."""
 
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,6 +75,25 @@ def _distributed() -> Any:
             f"a tp_plan needs transformers 5.23 or later, and here is {transformers_version}: "
             "run `pip install --upgrade transformers`"
         ) from error
+
+
+def put(load: Callable[..., PreTrainedModel], where: dict[str, Any]) -> PreTrainedModel:
+    """What `load` gives when it is told where. Weights that go to disk in another form than they are in the files, as
+    experts do, lie in a temporary folder (of TMPDIR) that goes when the model goes."""
+    device_map = where.get("device_map")
+    if not isinstance(device_map, str) and "disk" not in (device_map or {}).values():
+        return load(**where)
+    folder = Path(tempfile.mkdtemp(prefix="attnent-weights-"))
+    try:
+        model = load(**where, offload_folder=folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if any(folder.iterdir()):
+        weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
+    else:
+        folder.rmdir()
+    return model
 
 
 def device_of(model: PreTrainedModel) -> torch.device:
