@@ -116,6 +116,16 @@ def test_the_notebook_over_models_reads_what_is_recorded_of_two_and_changes_none
     assert {file: file.read_bytes() for file in before} == before
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of the Jupyter kernel's client
+def test_the_notebook_about_images_says_of_a_text_model_what_it_needs(tmp_path):
+    [path] = [path for path in NOTEBOOKS if path.stem == "07_vision"]
+    outcome = run_notebook(path, {"model": "tiny", "out_dir": str(tmp_path / "runs")}, tmp_path / "out")
+    assert outcome.status == "failed"
+    assert outcome.error.startswith("PromptError: prompt 0 has an image, but tiny is a text model; load one that")
+    assert "\n" not in outcome.error
+
+
 def grade_or_mark(body: dict) -> dict:
     """A judge that finds every answer right or wrong by its length, and a critic that marks the second line."""
     asked = body["messages"][-1]["content"]
