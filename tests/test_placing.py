@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import CONTEXT, N_GROUPS, N_HEADS, N_LAYERS, byte_level_tokenizer, random_llama
 from test_generation import PROMPTS
+from torch.testing._internal.two_tensor import TwoTensor
 from transformers import MixtralConfig, MixtralForCausalLM
 
 from attnent.attention.capture import capture
@@ -95,6 +96,14 @@ def test_the_fingerprint_of_an_offloaded_model_is_that_of_its_weights(folder, tm
     model.model.layers[1].self_attn.q_proj.weight.data[0, 0] += 1
     other, _ = load_model(saved(model, tmp_path), device_map=PLACES[place])
     assert checksum_of(other) == checksum_of(model)
+
+
+def test_the_fingerprint_follows_what_stands_for_packed_weights():
+    model, other = random_llama(), random_llama()
+    for one, scale in ((model, 2.0), (other, 3.0)):
+        weight = one.lm_head.weight.data
+        one.lm_head.weight = torch.nn.Parameter(TwoTensor(weight, torch.full_like(weight, scale)))
+    assert checksum_of(model) != checksum_of(other)
 
 
 def test_a_run_of_an_offloaded_model_is_that_of_the_whole_one(folder, tmp_path):

@@ -16,6 +16,7 @@ from attnent.attention.capture import LayerStats
 from attnent.attention.entropy import stats_of_moments, weights_and_moments_
 from attnent.model.loading import name_of, revision_of
 from attnent.model.prompts import EncodedPrompt
+from attnent.model.quantised import dtype_of
 from attnent.model.spelling import Spelling
 from attnent.trace import KEY_MEASURES, MEASURES, SCHEMA_VERSION, make_trace
 
@@ -87,7 +88,7 @@ def assemble(
             "n_prompt": len(item.token_ids),
             "model": name_of(model),
             "revision": revision_of(model),
-            "dtype": str(model.dtype).removeprefix("torch."),
+            "dtype": dtype_of(model),
             "seed": seed,
             "sampling": json.dumps(sampling),
             "versions": _versions(),

@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 from attnent.attention.ranks import is_first
 from attnent.model.gguf import converted
 from attnent.model.placing import PlacingError, parameters_of, placed, put
+from attnent.model.quantised import quantised_by
 from attnent.progress import is_headless
 from attnent.store.weights import HUB_ID, GgufError, smollm2
 from attnent.tiny import MODEL_DIR, verify_checksums, vision
@@ -33,6 +34,7 @@ from attnent.tiny import MODEL_DIR, verify_checksums, vision
 BUNDLED, RANDOM_VISION, SMOLLM2 = "tiny", "tiny-vision", "smollm2"
 WEIGHTS = "attnent_weights"  # the attribute in which a model remembers the GGUF file it comes from
 LOADED = "attnent_loaded"  # and the one for what `load_model` was given
+FINGERPRINT = "attnent_fingerprint"  # its checksum, once it was asked for
 PROCESSOR = "attnent_processor"  # what makes tokens of text and images, or why there is nothing that does
 
 
@@ -77,12 +79,16 @@ def load_model(
             model, tokenizer, processor = _from_files(source, dtype, (device_map, tp_plan), own)
     except PlacingError as error:
         raise ModelError(str(error)) from error
+    except ImportError as error:
+        raise ModelError(f"{name!r} needs a package that is missing here ({_first_line(error)})") from error
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_explain(name, revision, error)) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.name_or_path = name
     vars(model).update({WEIGHTS: weights, LOADED: given, PROCESSOR: processor})
+    if quantised_by(model.config):
+        _fingerprint(model)
     if weights and tokenizer.chat_template is None:
         warnings.warn(f"{weights['file']} has no chat template, so it is given prompts as plain text", stacklevel=2)
     return model.eval(), tokenizer
@@ -174,7 +180,12 @@ def revision_of(model: PreTrainedModel) -> str:
 
 
 def checksum_of(model: PreTrainedModel) -> str:
-    """Twelve digits that change with the weights: of the first numbers of every parameter."""
+    """Twelve digits that change with the weights: of the first numbers of every parameter.
+
+    Those of quantised weights are kept from when they were loaded: a pass may pack them anew.
+    """
+    if quantised_by(model.config) and FINGERPRINT in vars(model):
+        return vars(model)[FINGERPRINT]
     found = hashlib.sha256()
     for name, values in parameters_of(model):
         found.update(f"{name} {values.detach().flatten()[:64].tolist()}".encode())
@@ -183,9 +194,9 @@ def checksum_of(model: PreTrainedModel) -> str:
 
 def _fingerprint(model: Any) -> str:
     """`checksum_of` a local model, worked out once, since it is asked for with every response."""
-    if not hasattr(model, "attnent_fingerprint"):
-        model.attnent_fingerprint = checksum_of(model)
-    return model.attnent_fingerprint
+    if FINGERPRINT not in vars(model):
+        vars(model)[FINGERPRINT] = checksum_of(model)
+    return vars(model)[FINGERPRINT]
 
 
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:

@@ -11,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import PreTrainedModel
 from transformers import __version__ as transformers_version
 from transformers.integrations.accelerate import load_offloaded_parameter
+
+from attnent.model.quantised import quantised_by
 
 
 class PlacingError(ValueError):
@@ -39,6 +42,10 @@ def placed(config: Any, device_map: str | dict | None, tp_plan: str | None) -> d
     n_ranks = int(os.environ["WORLD_SIZE"])
     if n_ranks == 1:
         return {"device_map": device_map}
+    if method := quantised_by(config):
+        raise PlacingError(
+            f"weights that {method} quantised cannot be shared among processes: load them without tp_plan"
+        )
     _check_heads(config.get_text_config(), n_ranks)
     n_here, n_devices = int(os.environ.get("LOCAL_WORLD_SIZE", n_ranks)), torch.accelerator.device_count()
     if 0 < n_devices < n_here:
@@ -108,6 +115,8 @@ def parameters_of(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
     for name, values in model.named_parameters():
         if isinstance(values, DTensor):
             yield name, values.full_tensor()
+        elif is_traceable_wrapper_subclass(values):  # as torchao quantises
+            yield from ((f"{name}.{part}", getattr(values, part)) for part in values.__tensor_flatten__()[0])
         elif not values.is_meta:
             yield name, values
         elif not is_empty and name not in model.all_tied_weights_keys:

@@ -25,6 +25,7 @@ from attnent.model.images import Tokenizer, asker_of, digests_of, tokenizer_of
 from attnent.model.loading import name_of, revision_of, weights_of
 from attnent.model.placing import device_of
 from attnent.model.prompts import encode_prompts, template_digest
+from attnent.model.quantised import dtype_of, n_parameters
 from attnent.model.replaying import reading
 from attnent.progress import Progress
 from attnent.runs import Run, RunError
@@ -98,7 +99,7 @@ def record(
         "task": task,
         "model": name_of(model),
         "revision": revision_of(model),
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": dtype_of(model),
         "chat_template": template_digest(asker_of(model, tokenizer)),
         **(sampling if reads is None else {"reads": reads}),
         **({"columns": True} if columns else {}),
@@ -131,7 +132,7 @@ def record(
             "workers": crew.n,
             "ranks": ranks.n,
             "weights": weights_of(model),
-            "n_parameters": model.num_parameters(),
+            "n_parameters": n_parameters(model),
             "versions": {name: version(name) for name in ("attnent", "torch", "transformers")},
             "git_commit": git_commit(),
         }
