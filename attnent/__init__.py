@@ -12,6 +12,7 @@ _NAMES = {
     "hub.pushing": ("push",),
     "attention.capture": ("capture", "CaptureError"),
     "model.generation": ("attention_row", "generate"),
+    "model.looking": ("attention_on_image",),
     "model.loading": ("load_model", "ModelError"),
     "model.prompts": ("PromptError",),
     "model.recorder": ("record",),
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from attnent.hub.pushing import push
     from attnent.model.generation import attention_row, generate
     from attnent.model.loading import ModelError, load_model
+    from attnent.model.looking import attention_on_image
     from attnent.model.prompts import PromptError
     from attnent.model.recorder import record
     from attnent.model.replaying import read_again, replay

@@ -509,3 +509,39 @@ def test_a_device_without_half_precision_is_one_clear_sentence(seeing, dtype):
             run(*seeing, PROMPTS[:1], images=IMAGES[:1])
     finally:
         del model.forward
+
+
+# ---- where on a picture a head looks
+
+
+def test_weights_on_a_picture_are_those_of_its_patches_each_in_its_place(seeing, traces):
+    layer, head, side = CROSS[1], 2, TILE // PATCH
+    picture = noise(2 * TILE - 7, 2 * TILE, seed=4)  # of two by two tiles
+    found = ae.attention_on_image(*seeing, PROMPTS[0], picture, layer=layer, head=head)
+    flat = ae.attention_row(*seeing, PROMPTS[0], layer=layer, head=head, images=picture)
+    assert found.shape == (2 * side, 2 * side)
+    for tile in range(4):
+        for patch in range(side**2):
+            y, x = tile // 2 * side + patch // side, tile % 2 * side + patch % side
+            assert found[y, x] == flat[tile * N_PATCHES + 1 + patch]
+    assert float(found.sum()) + found.attrs["elsewhere"] == pytest.approx(1)
+    (trace,) = run(*seeing, PROMPTS[:1], images=[picture])
+    largest = max(float(found.max()), *flat[::N_PATCHES])
+    assert float(trace["max_weight"].sel(layer=layer)[head, 0]) == pytest.approx(largest, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "last_y", "last_x"),
+    [(TILE, TILE, TILE - PATCH / 2, TILE - PATCH / 2), (28, 28, 28 - 3.5, 28 - 3.5), (50, 2 * TILE, 49, 105)],
+)
+def test_patches_stand_where_they_lie_in_the_picture(seeing, height, width, last_y, last_x):
+    """The second is enlarged to a tile; the third fills two tiles in width, and its last row lies beyond the edge."""
+    found = ae.attention_on_image(*seeing, "in", noise(height, width), layer=CROSS[0], head=0)
+    assert (float(found["y"][-1]), float(found["x"][-1])) == pytest.approx((last_y, last_x))
+
+
+def test_where_a_layer_looks_that_reads_no_image_is_one_clear_sentence(seeing):
+    with pytest.raises(ValueError, match=r"layer 0 reads no image; give one of \[1, 4, 7\]"):
+        ae.attention_on_image(*seeing, "in", SMALL, layer=0, head=0)
+    with pytest.raises(ValueError, match="layer 0 reads no image; give one of a model that has such layers"):
+        ae.attention_on_image(*load_model("tiny"), "in", SMALL, layer=0, head=0)

@@ -116,3 +116,13 @@ def test_a_map_over_steps_has_a_row_a_layer_and_says_where_there_is_nothing():
     assert list(figure.data[0].y) == ["3", "8"]
     np.testing.assert_array_equal(figure.data[0].z, values)
     assert "nothing to show" in plots.step_map(values * np.nan, "max_weight", title="Map").layout.annotations[0].text
+
+
+def test_where_attention_lies_stands_on_the_picture_in_its_own_pixels(paths):
+    values = xr.DataArray([[0.1, 0.9]], {"y": [56.0], "x": [56.0, 168.0]}, ["y", "x"])
+    figure = plots.looks(paths[3], {"layer 1, head <b>": values}, title="Where")
+    with Image.open(paths[3]) as image:
+        assert (figure.layout.images[0].sizex, figure.layout.images[0].sizey) == image.size
+    assert figure.data[0].name == "layer 1, head &lt;b&gt;"
+    assert list(figure.layout.yaxis.range) == [112, 0], "y runs downwards, as in a picture"
+    np.testing.assert_array_equal(figure.data[0].z, values)

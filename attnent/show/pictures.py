@@ -2,9 +2,10 @@
 
 import base64
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 import xarray as xr
@@ -13,6 +14,7 @@ from plotly.subplots import make_subplots
 from attnent.show import style
 
 _SIDE, _MOST_CHARACTERS, _COLUMNS = 150, 90, 4  # pixels of a picture; of what stands below it; in a row
+_MOST_PIXELS = 400  # of the longer side of a larger one
 
 
 def step_map(values: xr.DataArray, measure: str, *, title: str) -> go.Figure:
@@ -48,7 +50,37 @@ def _thumbnail(path: Path) -> str:
     from PIL import Image, ImageOps
 
     with Image.open(path) as image:
-        small = ImageOps.pad(image.convert("RGB"), (_SIDE, _SIDE), color="white")
+        return _data_address(ImageOps.pad(image.convert("RGB"), (_SIDE, _SIDE), color="white"))
+
+
+def _data_address(image: Any) -> str:
     kept = BytesIO()
-    small.save(kept, format="PNG")
+    image.save(kept, format="PNG")
     return "data:image/png;base64," + base64.b64encode(kept.getvalue()).decode()
+
+
+def looks(path: str, weights: Mapping[str, xr.DataArray], *, title: str) -> go.Figure:
+    """Where on a picture attention lies, a panel each: the picture, under the weights (y, x) of its patches.
+
+    The more of it a patch has, the less of the picture it hides; each panel has its own scale, up to its largest.
+    """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        width, height = image.size
+        shown = image.convert("RGB")
+        shown.thumbnail((_MOST_PIXELS, _MOST_PIXELS))
+        source = _data_address(shown)
+    figure = make_subplots(rows=1, cols=len(weights), subplot_titles=[*map(style.shown, weights)])
+    for col, (name, values) in enumerate(weights.items(), start=1):
+        said = f"{style.shown(name)}: %{{z:.4f}}<extra></extra>"
+        heat = {"x": values["x"].to_numpy(), "y": values["y"].to_numpy(), "z": values.to_numpy(), "zmin": 0.0}
+        shades = [[0.0, "rgba(20,20,20,0.85)"], [1.0, "rgba(20,20,20,0)"]]
+        named = {"name": style.shown(name), "hovertemplate": said, "showscale": False, "colorscale": shades}
+        figure.add_trace(go.Heatmap(heat | named), 1, col)
+        under = {"source": source, "x": 0, "y": 0, "sizex": width, "sizey": height, "layer": "below"}
+        figure.add_layout_image(under | {"sizing": "stretch"}, row=1, col=col)
+        figure.update_yaxes(scaleanchor="x" if col == 1 else f"x{col}", row=1, col=col)
+    figure.update_xaxes(visible=False, range=[0, width], constrain="domain")
+    figure.update_yaxes(visible=False, range=[height, 0], constrain="domain")
+    return style.titled(figure, title, inside=260)

@@ -16,7 +16,7 @@ from attnent.analysis.intervals import StatsError
 from attnent.analysis.verdicts import SMALLEST, Comparison, Stage
 from attnent.show import style
 from attnent.show.maps import auroc_maps, level_maps
-from attnent.show.pictures import gallery, step_map
+from attnent.show.pictures import gallery, looks, step_map
 from attnent.trace import measure as values_of
 from attnent.trace import title_and_unit, without_cross
 
@@ -31,6 +31,7 @@ __all__ = [
     "gallery",
     "level_maps",
     "lines",
+    "looks",
     "response",
     "shares",
     "step_map",
