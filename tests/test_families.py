@@ -13,6 +13,7 @@ from families import FAMILIES, InFloat64, eager_weights
 
 from attnent.attention.capture import capture
 from attnent.attention.layers import indices
+from attnent.attention.tops import TopKeys
 from attnent.model.generation import attention_row, generate
 from attnent.model.replaying import replay
 
@@ -69,10 +70,10 @@ def test_a_family_gives_logits_bit_identical_to_those_without_capture(family):
 
 def test_a_family_replays_what_it_generated(model, tokenizer):
     with InFloat64():
-        traces = generate(model, tokenizer, ["another thing in", "é"], max_new_tokens=7, progress=False)
+        traces = generate(model, tokenizer, ["another thing in", "é"], max_new_tokens=5, progress=False)
         prompts, written = [trace.attrs["prompt"] for trace in traces], [trace.token_id.values for trace in traces]
         alone = [replay(model, tokenizer, *given) for given in zip(prompts, written, strict=True)]
-        written[1] = written[1][:4]  # of unlike length
+        written[1] = written[1][:3]  # of unlike length
         together = replay(model, tokenizer, prompts, written, progress=False)
     for trace, *again in zip(traces, alone, together, strict=True):
         for read in again:
@@ -80,6 +81,11 @@ def test_a_family_replays_what_it_generated(model, tokenizer):
             for name in (*trace.data_vars, "n_keys", "logprob", "token_entropy", "token_varentropy"):
                 wanted = trace[name][..., : read.sizes["step"]]
                 np.testing.assert_allclose(read[name], wanted, atol=1e-6, err_msg=name)
+
+
+def test_a_layer_without_attention_cannot_be_asked_for(tokenizer):
+    with pytest.raises(ValueError, match=r"layers of top_keys are \[0\], but the model has 1;"):
+        generate(FAMILIES["jamba"].make(), tokenizer, ["a"], max_new_tokens=2, top_keys=TopKeys(layers=[0]))
 
 
 def test_the_readme_lists_the_families_that_are_tested():

@@ -53,6 +53,7 @@ def chosen(what: str, asked: Any, known: set[int]) -> tuple[int, ...] | None:
         raise ValueError(f"the {what} are {asked!r}, but must be a list of numbers, or None") from None
     unknown = sorted(numbers - known, key=repr)
     if unknown or not numbers:
-        there = f"{min(known)} to {max(known)}" if known else "none"
+        in_a_row = len(known) > 1 and len(known) == max(known) - min(known) + 1
+        there = f"{min(known)} to {max(known)}" if in_a_row else ", ".join(map(str, sorted(known))) or "none"
         raise ValueError(f"the {what} are {unknown}, but the model has {there}; name some of these, or None for all")
     return tuple(sorted(int(one) for one in numbers))
