@@ -2,6 +2,7 @@
 
 - `world`: the word problems, facts, stories and poems, made from a seed, and the exact first error of a solution
 - `model/`: a small Llama-architecture model trained on them, with its card; load it from `MODEL_DIR`
+- `vision`: a small Llama 3.2 Vision with random weights, which mean nothing; `pictures`: a few to show it
 
 What trains and measures it is `tiny_model`, beside the package and not in it.
 
