@@ -90,7 +90,7 @@ def test_a_worker_is_told_the_commit_of_weights_from_the_hub_and_the_whole_path_
     local, _ = ae.load_model("model", dtype="bfloat16", device_map="cpu")
     told = how_to_load(local, Workers(2))
     assert told["name"] == "model"
-    about = {"dtype": "bfloat16", "revision": None, "device_map": "cpu"}
+    about = {"dtype": "bfloat16", "revision": None, "device_map": "cpu", "tp_plan": None}
     assert told["loaded"] == {"name": str(tmp_path / "model"), **about}
     with pytest.raises(ae.RunError, match="give device_map='cpu'"):
         how_to_load(ae.load_model("model", device_map="meta")[0], Workers(2, gpus=1))

@@ -129,6 +129,12 @@ def test_a_family_without_a_plan_is_refused(tmp_path, monkeypatch):
     assert "no plan" in refused(str(tmp_path), tp_plan="auto")
 
 
+def test_processes_that_do_not_find_one_another_are_told_from_a_folder_without_a_model(model_folder, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "")
+    assert "found no way to one another" in refused(str(model_folder), tp_plan="auto")
+
+
 def test_one_process_of_torchrun_has_all_of_the_model(model_folder, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "1")
     model, _ = load_model(str(model_folder), tp_plan="auto")

@@ -215,6 +215,9 @@ def _explain(name: str, revision: str | None, error: Exception) -> str:
             f"the model {name!r} is gated: accept its licence on its Hub page, "
             "then set HF_TOKEN to a token of yours or run `hf auth login`"
         )
+    if "initialize torch.distributed" in str(error):
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        return f"the processes that are to share {name!r} found no way to one another ({_first_line(cause)})"
     if name == BUNDLED:
         return f"the bundled model is damaged ({_first_line(error)})"
     if name and Path(name).is_dir():

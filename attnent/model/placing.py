@@ -49,7 +49,9 @@ def placed(config: Any, device_map: str | dict | None, tp_plan: str | None) -> d
     _check_heads(config.get_text_config(), n_ranks)
     n_here, n_devices = int(os.environ.get("LOCAL_WORLD_SIZE", n_ranks)), torch.accelerator.device_count()
     if 0 < n_devices < n_here:
-        raise PlacingError(f"{n_here} processes share the model here, but there are {n_devices} devices: start as many")
+        raise PlacingError(
+            f"{n_here} processes here are to share {n_devices} devices: start as many as there are devices"
+        )
     return {"distributed_config": _distributed()}
 
 
