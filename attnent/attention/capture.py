@@ -191,7 +191,7 @@ def _image_readers(modules: Sequence[nn.Module]) -> list[nn.Module]:
 
 
 def _note_image_rows(module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
-    """Mllama lets rows that may see no image see all of it, and drops the result later: its mask alone hides that."""
+    """Mllama lets rows that may see no image see all of it; only what a layer is told beside the mask says which."""
     module.attnent_watch.sees_image = kwargs.get("full_text_row_masked_out_mask")
 
 

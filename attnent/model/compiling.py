@@ -4,7 +4,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from transformers import CompileConfig, PreTrainedModel
 
 from attnent.attention.capture import CaptureError
@@ -21,9 +20,12 @@ def with_static_cache(n_positions: int) -> dict[str, Any]:
 @contextmanager
 def in_one_graph(model: PreTrainedModel) -> Generator[None]:
     """Raises CaptureError in one sentence where a model cannot be compiled, or not whole."""
+    from torch._dynamo.exc import TorchDynamoException  # these take their time to load
+    from torch._inductor.exc import InductorError
+
     try:
         yield
-    except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
+    except (TorchDynamoException, InductorError) as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise CaptureError(
             f"{type(model).__name__} cannot be compiled into one graph ({said[0].rstrip('.')}); leave `compiled` out"

@@ -4,6 +4,7 @@ The loop, the caches and the stopping are transformers' own; choosing the token 
 random numbers alone and in a batch.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -231,7 +232,8 @@ def write(
         output_attentions=True,
         **({} if n_positions is None else with_static_cache(n_positions)),
     )
-    with watching(model, watch), _no_defaults(model), in_one_graph(model), torch.inference_mode():
+    whole = contextlib.nullcontext() if n_positions is None else in_one_graph(model)
+    with watching(model, watch), _no_defaults(model), whole, torch.inference_mode():
         writer: Any = model  # `generate` comes from a mixin that PreTrainedModel does not declare
         outputs = writer.generate(
             **inputs,
