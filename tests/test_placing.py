@@ -2,6 +2,7 @@
 
 import gc
 
+import accelerate
 import numpy as np
 import pandas as pd
 import pytest
@@ -87,6 +88,17 @@ def test_an_offloaded_model_is_streamed_and_captured_as_the_whole_one(folder):
         stats.append(recording.stats)
     for layer in range(N_LAYERS):
         assert torch.equal(stats[0][layer].entropy, stats[1][layer].entropy)
+
+
+def test_a_model_whose_weights_are_brought_from_memory_is_that_of_the_whole_one(folder):
+    model, tokenizer = load_model(folder)
+    brought, _ = load_model(folder)
+    accelerate.cpu_offload(brought, execution_device=torch.device("cpu"))
+    assert brought.device.type == "meta"
+    assert checksum_of(brought) == checksum_of(model)
+    given = {"max_new_tokens": 5} | EVERYTHING
+    for got, want in zip(*(generate(one, tokenizer, PROMPTS, **given) for one in (brought, model)), strict=True):
+        assert_same(got, want)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -107,8 +107,11 @@ def put(load: Callable[..., PreTrainedModel], where: dict[str, Any]) -> PreTrain
 
 def device_of(model: PreTrainedModel) -> torch.device:
     """On which a model takes its inputs: where the embedding is offloaded, its weights are on none."""
-    runs_on = getattr(getattr(model, "_hf_hook", None), "execution_device", None)
-    return model.device if model.device.type != "meta" or runs_on is None else torch.device(runs_on)
+    if model.device.type != "meta":
+        return model.device
+    hooks = (getattr(module, "_hf_hook", None) for module in model.modules())
+    runs_on = (getattr(hook, "execution_device", None) for hook in hooks)
+    return torch.device(next((device for device in runs_on if device is not None), model.device))
 
 
 def parameters_of(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
