@@ -10,7 +10,8 @@ from conftest import N_GROUPS, N_HEADS, byte_level_tokenizer, random_llama
 from test_loading import refused
 from transformers import OPTConfig, Qwen2Config, Qwen2ForCausalLM
 
-from attnent.attention.ranks import ranks_of
+from attnent.attention import CaptureError
+from attnent.attention.ranks import Ranks, ranks_of
 from attnent.model.loading import load_model
 from attnent.runs import Run
 from attnent.store.traces import load_trace
@@ -127,6 +128,11 @@ def test_a_family_without_a_plan_is_refused(tmp_path, monkeypatch):
     byte_level_tokenizer().save_pretrained(tmp_path)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "no plan" in refused(str(tmp_path), tp_plan="auto")
+
+
+def test_heads_that_are_no_equal_part_are_refused():
+    with pytest.raises(CaptureError, match="no equal part of 8"):
+        Ranks(2, 0, 8).split(3)
 
 
 def test_processes_that_do_not_find_one_another_are_told_from_a_folder_without_a_model(model_folder, monkeypatch):

@@ -14,6 +14,8 @@ from jaxtyping import Int, Num
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from attnent.attention import CaptureError
+
 _Asked = TypeVar("_Asked")
 _Made = TypeVar("_Made")
 
@@ -28,12 +30,16 @@ class Ranks(NamedTuple):
     group: Any = None
 
     def split(self, n_heads: int) -> bool:
-        """Whether so many heads of a layer, on this rank, are not all; some models keep all on every rank."""
-        return self.n > 1 and n_heads != self.n_heads
+        """Whether so many heads of a layer, on this rank, are not all; some models keep all on every rank.
 
-    def first_head(self, n_heads: int) -> int:
-        """The number of the first of so many heads of a layer on this rank."""
-        return self.here * n_heads if self.split(n_heads) else 0
+        Raises CaptureError where they are neither all nor an equal part.
+        """
+        if self.n > 1 and n_heads * self.n != self.n_heads != n_heads:
+            raise CaptureError(
+                f"a layer has {n_heads} heads on one of {self.n} processes, which is no equal part of {self.n_heads}, so "
+                "they cannot be put in order; load the model without tp_plan"
+            )
+        return self.n > 1 and n_heads != self.n_heads
 
     def joined(self, values: Num[Tensor, "batch head *_"]) -> Num[Tensor, "batch all_heads *_"]:
         """The heads of all ranks, in order; each rank has the same shape."""

@@ -10,11 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import PreTrainedModel
 from transformers import __version__ as transformers_version
-from transformers.integrations.accelerate import load_offloaded_parameter
 
 from attnent.model.quantised import quantised_by
 
@@ -118,11 +115,18 @@ def parameters_of(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
     """Every parameter by its name, wherever it lies; none of a model that was loaded without weights."""
     is_empty = device_of(model).type == "meta"
     for name, values in model.named_parameters():
-        if isinstance(values, DTensor):
-            yield name, values.full_tensor()
-        elif is_traceable_wrapper_subclass(values):  # as torchao quantises
-            yield from ((f"{name}.{part}", getattr(values, part)) for part in values.__tensor_flatten__()[0])
-        elif not values.is_meta:
-            yield name, values
+        held: Any = values
+        if hasattr(held, "full_tensor"):  # shared among ranks
+            yield name, held.full_tensor()
+        elif hasattr(held, "__tensor_flatten__"):  # packed, as torchao does
+            yield from ((f"{name}.{part}", getattr(held, part)) for part in held.__tensor_flatten__()[0])
+        elif not held.is_meta:
+            yield name, held
         elif not is_empty and name not in model.all_tied_weights_keys:
-            yield name, load_offloaded_parameter(model, name)
+            yield name, _brought(model, name)
+
+
+def _brought(model: PreTrainedModel, name: str) -> Tensor:
+    from transformers.integrations.accelerate import load_offloaded_parameter
+
+    return load_offloaded_parameter(model, name)
