@@ -36,8 +36,8 @@ class Ranks(NamedTuple):
         """
         if self.n > 1 and n_heads * self.n != self.n_heads != n_heads:
             raise CaptureError(
-                f"a layer has {n_heads} heads on one of {self.n} processes, which is no equal part of {self.n_heads}, so "
-                "they cannot be put in order; load the model without tp_plan"
+                f"a layer has {n_heads} heads on one of {self.n} processes, which is no equal part of {self.n_heads}, "
+                "so they cannot be put in order; load the model without tp_plan"
             )
         return self.n > 1 and n_heads != self.n_heads
 
