@@ -91,7 +91,7 @@ def assemble(
             "dtype": dtype_of(model),
             "seed": seed,
             "sampling": json.dumps(sampling),
-            "versions": _versions(),
+            "versions": versions(),
             **_of_images(item, layers),
         },
     )
@@ -117,7 +117,8 @@ def _measures(layers: list[LayerStats]) -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def _versions() -> str:
+def versions() -> str:
+    """Those of what makes a Trace, as it says them (JSON)."""
     return json.dumps({name: version(name) for name in ("attnent", "torch", "transformers")})
 
 

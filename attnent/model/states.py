@@ -10,7 +10,6 @@ import binascii
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from attnent.attention.rows import MEASURES, Rows, measure
-from attnent.model.assembly import N_CANDIDATES
+from attnent.model.assembly import N_CANDIDATES, versions
 from attnent.model.prompts import encode_prompt, is_token_ids, text_of_ids
 from attnent.model.spelling import spell
 from attnent.trace import SCHEMA_VERSION, SINK_MEASURES, TraceError, make_trace
@@ -96,7 +95,7 @@ def trace_of_states(
             "dtype": str(layers[0].query.dtype).removeprefix("torch."),
             "seed": 0,
             "sampling": json.dumps({"method": "states"}),
-            "versions": json.dumps({name: version(name) for name in ("attnent", "torch", "transformers")}),
+            "versions": versions(),
         },
     )
 
